@@ -1,0 +1,81 @@
+import { z } from 'zod';
+
+/**
+ * Every setting of Hawser, once. `docs/config.md` is generated from it. A value is taken from the
+ * flag, else the environment, else the file, else the default. The environment variable of a setting
+ * is HAWSER_ and its path in capitals: `uploads.expireAfterSeconds` is HAWSER_UPLOADS_EXPIRE_AFTER_SECONDS.
+ */
+const address = z
+  .string()
+  .regex(/^(?:.+):\d{1,5}$/, 'an address is host:port, for example 127.0.0.1:7800 or [::]:0')
+  .describe('host:port; port 0 picks a free one');
+
+const limit = z.number().int().positive().nullable();
+
+export const configSchema = z.object({
+  dataDir: z
+    .string()
+    .default('')
+    .describe(
+      'Where everything is kept. Empty: /var/lib/hawser for root, else $XDG_DATA_HOME/hawser (~/.local/share/hawser).',
+    ),
+  listen: address.default('127.0.0.1:7800').describe('Main listener: page, API, health.'),
+  dataListen: address.default('127.0.0.1:7802').describe('Data listener of the agent: bytes with a ticket.'),
+  publicUrl: z.string().default('').describe('The URL people use when a proxy stands in front. Empty: what `listen` says.'),
+  databaseUrl: z.string().default('').describe('PostgreSQL to use. Empty: an embedded one in the data folder.'),
+  tls: z
+    .object({
+      mode: z
+        .enum(['auto', 'on', 'off'])
+        .default('auto')
+        .describe('auto: on when a listener is not on loopback. Without `cert` a certificate is made in the data folder.'),
+      cert: z.string().default('').describe('File with the certificate chain, PEM.'),
+      key: z.string().default('').describe('File with its private key, PEM.'),
+    })
+    .prefault({}),
+  stores: z
+    .array(
+      z.object({
+        name: z.string().min(1).max(100),
+        driver: z.enum(['file', 'memory']).default('file'),
+        path: z.string().default('').describe('Folder of a file Store.'),
+      }),
+    )
+    .default([])
+    .describe('The Stores of this host. Empty: one file Store `default` in the data folder.'),
+  uploads: z
+    .object({
+      expireAfterSeconds: z
+        .number()
+        .int()
+        .positive()
+        .default(7 * 24 * 3600)
+        .describe('An Upload that received nothing for so long is given up and its space comes back.'),
+      awayAfterSeconds: z
+        .number()
+        .int()
+        .positive()
+        .default(30)
+        .describe('After so long without a byte its Task shows as paused, waiting for the client.'),
+      chunkSize: z
+        .number()
+        .int()
+        .multipleOf(1024 * 1024)
+        .positive()
+        .default(16 * 1024 * 1024)
+        .describe('Bytes of one PUT that clients are told to use; below the body limit of any proxy in front.'),
+      maxSize: limit.default(null).describe('Largest Image that is accepted, bytes; null: no limit.'),
+    })
+    .prefault({}),
+  limits: z
+    .object({
+      totalRate: limit.default(null).describe('Bytes per second over everything; null: no limit.'),
+      userRate: limit.default(null).describe('Bytes per second for each user.'),
+      taskRate: limit.default(null).describe('Bytes per second for each Task.'),
+    })
+    .prefault({}),
+  log: z
+    .object({ level: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info') })
+    .prefault({}),
+});
+export type Config = z.output<typeof configSchema>;
