@@ -129,8 +129,8 @@ export interface StoreUseCases {
 export interface AccountUseCases {
   /** Throws `unauthenticated`. The same message and time whether the user exists or not. */
   signIn(request: SignIn): Promise<SignedIn>;
-  signOut(sessionSecret: string): Promise<void>;
-  /** Who holds this API token, the admin token, or this session cookie. Throws `unauthenticated`. */
+  signOut(loginSecret: string): Promise<void>;
+  /** Who holds this API token, the admin token, or this login cookie. Throws `unauthenticated`. */
   actorOf(credential: Credential): Promise<Actor>;
   hasPassword(actor: Actor): Promise<boolean>;
   setPassword(actor: Actor, request: { readonly password: string; readonly current?: string | undefined }): Promise<void>;
@@ -148,12 +148,12 @@ export type SignIn =
 export interface SignedIn {
   readonly actor: Actor;
   /** The cookie's value. */
-  readonly sessionSecret: string;
+  readonly loginSecret: string;
   readonly expiresAt: Date;
 }
 export type Credential =
   | { readonly kind: 'bearer'; readonly secret: string }
-  | { readonly kind: 'session'; readonly secret: string };
+  | { readonly kind: 'login'; readonly secret: string };
 export interface ApiToken {
   readonly id: string;
   readonly name: string;
