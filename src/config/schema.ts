@@ -21,14 +21,19 @@ export const configSchema = z.object({
     ),
   listen: address.default('127.0.0.1:7800').describe('Main listener: page, API, health.'),
   dataListen: address.default('127.0.0.1:7802').describe('Data listener of the agent: bytes with a ticket.'),
-  publicUrl: z.string().default('').describe('The URL people use when a proxy stands in front. Empty: what `listen` says.'),
+  publicUrl: z
+    .string()
+    .default('')
+    .describe('The URL people use when a proxy stands in front. Empty: what `listen` says.'),
   databaseUrl: z.string().default('').describe('PostgreSQL to use. Empty: an embedded one in the data folder.'),
   tls: z
     .object({
       mode: z
         .enum(['auto', 'on', 'off'])
         .default('auto')
-        .describe('auto: on when a listener is not on loopback. Without `cert` a certificate is made in the data folder.'),
+        .describe(
+          'auto: on when a listener is not on loopback. Without `cert` a certificate is made in the data folder.',
+        ),
       cert: z.string().default('').describe('File with the certificate chain, PEM.'),
       key: z.string().default('').describe('File with its private key, PEM.'),
     })
@@ -74,8 +79,6 @@ export const configSchema = z.object({
       taskRate: limit.default(null).describe('Bytes per second for each Task.'),
     })
     .prefault({}),
-  log: z
-    .object({ level: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info') })
-    .prefault({}),
+  log: z.object({ level: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info') }).prefault({}),
 });
 export type Config = z.output<typeof configSchema>;

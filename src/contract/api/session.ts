@@ -16,7 +16,10 @@ export const me = z.object({
 });
 export type Me = z.infer<typeof me>;
 
-export const passwordRequest = z.object({ password: z.string().min(10).max(500), current: z.string().max(500).optional() });
+export const passwordRequest = z.object({
+  password: z.string().min(10).max(500),
+  current: z.string().max(500).optional(),
+});
 
 export const tokenResource = z.object({
   id: uuid,

@@ -133,7 +133,10 @@ export interface AccountUseCases {
   /** Who holds this API token, the admin token, or this login cookie. Throws `unauthenticated`. */
   actorOf(credential: Credential): Promise<Actor>;
   hasPassword(actor: Actor): Promise<boolean>;
-  setPassword(actor: Actor, request: { readonly password: string; readonly current?: string | undefined }): Promise<void>;
+  setPassword(
+    actor: Actor,
+    request: { readonly password: string; readonly current?: string | undefined },
+  ): Promise<void>;
   tokens(actor: Actor): Promise<readonly ApiToken[]>;
   createToken(
     actor: Actor,

@@ -1,0 +1,27 @@
+import { defineConfig } from 'vitest/config';
+
+/** The everyday set is `fast`; `full` has what needs real components or minutes and runs with CI=true. */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'fast',
+          include: ['src/**/*.test.ts', 'web/**/*.test.ts', 'test/{conformance,wire,tools}/**/*.test.ts'],
+          exclude: ['**/*.full.test.ts', '**/node_modules/**'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: 'full',
+          include: ['test/**/*.full.test.ts', 'src/**/*.full.test.ts', 'test/{crash,browser}/**/*.test.ts'],
+          testTimeout: 1_800_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
