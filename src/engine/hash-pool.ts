@@ -1,0 +1,123 @@
+import { Worker } from 'node:worker_threads';
+import { HawserError } from '../core/errors.ts';
+import type { HashAnswer, HashRequest } from './hash-worker.ts';
+import type { Slab } from './slab-pool.ts';
+
+export type FlatAlgorithm = 'sha256' | 'sha512' | 'md5';
+
+/** A digest over bytes in order. Every promise resolves when the slab may be reused. */
+export interface HashStream {
+  update(slab: Slab, from: number, to: number): Promise<void>;
+  /** `length` bytes of zeros, without a buffer. */
+  zeros(length: number): Promise<void>;
+  digest(): Promise<Buffer>;
+  /** Gives it up. */
+  drop(): void;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  readonly known: Set<number>;
+  load: number;
+}
+
+/** Hashing on worker threads, over slabs, without copies; never on the event loop. Threads start with the first use. */
+export class HashPool implements AsyncDisposable {
+  readonly #size: number;
+  readonly #threads: Thread[] = [];
+  readonly #pending = new Map<
+    number,
+    { thread: Thread; resolve: (answer: HashAnswer) => void; reject: (e: Error) => void }
+  >();
+  #nextId = 1;
+  #nextStream = 1;
+  #closed = false;
+
+  constructor(size: number) {
+    this.#size = Math.max(1, size);
+  }
+
+  /** SHA-256 of `[from, to)` of the slab. */
+  async leaf(slab: Slab, from: number, to: number): Promise<Buffer> {
+    const thread = this.#leastLoaded();
+    const answer = await this.#ask(thread, slab, { kind: 'leaf', id: this.#nextId++, slab: slab.index, from, to });
+    return digestOf(answer);
+  }
+
+  /** Opens a flat digest; all of it runs on one thread, different streams on different ones. */
+  stream(algorithm: FlatAlgorithm): HashStream {
+    const thread = this.#leastLoaded();
+    const stream = this.#nextStream++;
+    thread.worker.postMessage({ kind: 'open', stream, algorithm } satisfies HashRequest);
+    return {
+      update: async (slab, from, to) => {
+        await this.#ask(thread, slab, { kind: 'update', id: this.#nextId++, stream, slab: slab.index, from, to });
+      },
+      zeros: async (length) => {
+        await this.#ask(thread, undefined, { kind: 'zeros', id: this.#nextId++, stream, length });
+      },
+      digest: async () => digestOf(await this.#ask(thread, undefined, { kind: 'digest', id: this.#nextId++, stream })),
+      drop: () => thread.worker.postMessage({ kind: 'drop', stream } satisfies HashRequest),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#threads.map((thread) => thread.worker.terminate()));
+  }
+
+  #ask(thread: Thread, slab: Slab | undefined, request: HashRequest & { readonly id: number }): Promise<HashAnswer> {
+    if (slab !== undefined && !thread.known.has(slab.index)) {
+      thread.known.add(slab.index);
+      thread.worker.postMessage({ kind: 'slab', slab: slab.index, shared: slab.shared } satisfies HashRequest);
+    }
+    return new Promise((resolve, reject) => {
+      thread.load++;
+      this.#pending.set(request.id, { thread, resolve, reject });
+      thread.worker.postMessage(request);
+    });
+  }
+
+  #leastLoaded(): Thread {
+    if (this.#closed) throw new HawserError('unavailable', 'Hawser is stopping; nothing is hashed any more.');
+    if (this.#threads.length < this.#size && this.#threads.every((thread) => thread.load > 0)) return this.#start();
+    return this.#threads.reduce((best, thread) => (thread.load < best.load ? thread : best));
+  }
+
+  #start(): Thread {
+    const worker = new Worker(new URL('./hash-worker.ts', import.meta.url), {
+      resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
+    });
+    worker.unref();
+    const thread: Thread = { worker, known: new Set(), load: 0 };
+    worker.on('message', (answer: HashAnswer) => this.#settle(thread, answer));
+    worker.on('error', (error) => this.#lose(thread, error));
+    worker.on('exit', () => this.#lose(thread, new Error('the hash thread ended')));
+    this.#threads.push(thread);
+    return thread;
+  }
+
+  #settle(thread: Thread, answer: HashAnswer): void {
+    const waiting = this.#pending.get(answer.id);
+    if (waiting === undefined) return;
+    this.#pending.delete(answer.id);
+    thread.load--;
+    if (answer.error === undefined) waiting.resolve(answer);
+    else waiting.reject(new HawserError('internal', `Hashing failed: ${answer.error}`));
+  }
+
+  #lose(thread: Thread, cause: unknown): void {
+    const place = this.#threads.indexOf(thread);
+    if (place >= 0) this.#threads.splice(place, 1);
+    for (const [id, waiting] of this.#pending) {
+      if (waiting.thread !== thread) continue;
+      this.#pending.delete(id);
+      waiting.reject(new HawserError('internal', 'A hash thread ended; send the range again.', { cause }));
+    }
+  }
+}
+
+function digestOf(answer: HashAnswer): Buffer {
+  if (answer.digest === undefined) throw new HawserError('internal', 'The hash thread answered without a digest.');
+  return Buffer.from(answer.digest);
+}

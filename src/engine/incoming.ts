@@ -1,0 +1,388 @@
+import { TREE_BLOCK } from '../core/digest.ts';
+import { HawserError } from '../core/errors.ts';
+import { cutAt, intersect, type Range, rangeEnd } from '../core/range.ts';
+import type { BlockWriter } from '../stores/store.ts';
+import type { HashPool } from './hash-pool.ts';
+import { blocksOf, Received, readLeaves } from './received.ts';
+import type { Slab, SlabPool } from './slab-pool.ts';
+import type { LeafList } from './tree-digest.ts';
+import type { JournalRecord, UploadJournal } from './upload-journal.ts';
+import { isZero } from './zeros.ts';
+
+/** Data and journal are synced together after so many bytes or so many milliseconds, and at finish. */
+const SYNC_BYTES = 64 * 1024 * 1024;
+const SYNC_MS = 2000;
+
+export interface EngineMeans {
+  readonly slabs: SlabPool;
+  readonly hashes: HashPool;
+}
+
+/** A stretch that is being written (others wait for it) or is held back until its Content-Digest is known (others may take it). */
+interface Claim extends Range {
+  phase: 'writing' | 'held';
+  taken: boolean;
+  readonly settled: Promise<void>;
+  readonly settle: () => void;
+}
+
+/** A segment on disk whose record waits for the digest of the whole body. */
+export interface Held {
+  readonly record: JournalRecord & Range;
+  readonly claim: Claim;
+}
+
+/**
+ * The bytes of one Upload: its writer, its journal and what is acknowledged. Ranges are write-once:
+ * what was received before is compared and skipped, other bytes there are `range-conflict`.
+ * A record enters the journal only after its data was written; only then it counts.
+ */
+export class Incoming {
+  readonly received: Received;
+  readonly writer: BlockWriter;
+  readonly #journal: UploadJournal;
+  readonly #means: EngineMeans;
+  readonly #boot: Buffer;
+  readonly #claims = new Set<Claim>();
+  readonly #composing = new Map<number, Promise<void>>();
+  #unsynced = 0;
+  #syncing: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #failure: HawserError | undefined;
+
+  private constructor(parts: {
+    writer: BlockWriter;
+    journal: UploadJournal;
+    received: Received;
+    means: EngineMeans;
+    boot: Buffer;
+  }) {
+    this.writer = parts.writer;
+    this.received = parts.received;
+    this.#journal = parts.journal;
+    this.#means = parts.means;
+    this.#boot = parts.boot;
+  }
+
+  /**
+   * Takes up an Upload from its journal. What was not synced before another boot of the machine is read
+   * back and compared before it counts. `boot` is the digest of the boot id.
+   */
+  static async open(parts: {
+    writer: BlockWriter;
+    journal: UploadJournal;
+    means: EngineMeans;
+    boot: Buffer;
+  }): Promise<Incoming> {
+    const received = await Received.replay(parts.journal);
+    const incoming = new Incoming({ ...parts, received });
+    await incoming.#checkUnsynced();
+    return incoming;
+  }
+
+  /** Why nothing can be received any more, after a failed sync. */
+  get failure(): HawserError | undefined {
+    return this.#failure;
+  }
+
+  /** The block-bounded stretch `[from, …)` of `slab` as content of `range`; acknowledged once this resolves. */
+  async land(slab: Slab, from: number, range: Range): Promise<void> {
+    const claims = await this.#enter(range, (piece) => this.#compareWith(slab, from - range.offset, piece));
+    try {
+      for (const claim of claims) {
+        await this.#acknowledge([await this.#write(slab, from + claim.offset - range.offset, claim)]);
+      }
+    } finally {
+      this.#release(claims);
+    }
+  }
+
+  /** As `land`, but nothing counts before `commit`. */
+  async hold(slab: Slab, from: number, range: Range): Promise<readonly Held[]> {
+    const claims = await this.#enter(range, (piece) => this.#compareWith(slab, from - range.offset, piece));
+    try {
+      const held: Held[] = [];
+      for (const claim of claims) {
+        held.push({ record: await this.#write(slab, from + claim.offset - range.offset, claim), claim });
+      }
+      for (const { claim } of held) {
+        claim.phase = 'held';
+        claim.settle();
+      }
+      return held;
+    } catch (error) {
+      this.#release(claims);
+      throw error;
+    }
+  }
+
+  /** The digest was right: what was held counts. What others took meanwhile must be the same bytes. */
+  async commit(held: readonly Held[]): Promise<void> {
+    try {
+      for (const { record, claim } of held) if (claim.taken) await this.#compareStored(record);
+      await this.#acknowledge(held.filter(({ claim }) => !claim.taken).map(({ record }) => record));
+    } finally {
+      this.drop(held);
+    }
+  }
+
+  /** The digest was wrong or the body broke off: what was held never was. */
+  drop(held: readonly Held[]): void {
+    this.#release(held.map(({ claim }) => claim));
+  }
+
+  /** The range is zeros; where data was received before, that must be zeros. */
+  async zero(range: Range, signal?: AbortSignal): Promise<void> {
+    const claims = await this.#enter(range, (piece) => this.#compareZeros(piece));
+    try {
+      for (const piece of claims) {
+        // Always punched, also where nothing was acknowledged: bytes of a body that broke off may lie there.
+        await this.writer.zero(piece, signal);
+        await this.#acknowledge([{ kind: 'zero', offset: piece.offset, length: piece.length }]);
+      }
+    } finally {
+      this.#release(claims);
+    }
+  }
+
+  /** Forgets the range, so that it can be sent anew. */
+  async discard(range: Range): Promise<void> {
+    await this.#append([{ kind: 'discard', ...range }]);
+  }
+
+  /** All leaves for content of `size` bytes, with those put together that came in pieces. Everything must be received. */
+  async leaves(size: number): Promise<LeafList> {
+    await Promise.all(this.#composing.values());
+    for (const block of blocksOf({ offset: 0, length: size }, size)) {
+      if (!this.received.hasLeaf(block)) await this.#compose(block);
+    }
+    return (await readLeaves(this.#journal, this.received, size)).leaves;
+  }
+
+  /** The leaves known so far, and fragments. */
+  partialLeaves(size: number, window: { first: number; count: number }) {
+    return readLeaves(this.#journal, this.received, size, window);
+  }
+
+  /** Everything acknowledged before the call survives a power cut once this resolves. */
+  sync(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#unsynced = 0;
+    this.#syncing = this.#syncing.then(async () => {
+      await this.writer.flush();
+      await this.#journal.append([{ kind: 'sync', digest: this.#boot }]);
+      await this.#journal.sync();
+    });
+    return this.#syncing;
+  }
+
+  /** Waits for what is under way and stops the timer. The writer and the journal stay the owner's. */
+  async quiet(): Promise<void> {
+    clearTimeout(this.#timer);
+    await Promise.allSettled([...this.#claims].map((claim) => claim.settled));
+    await Promise.allSettled(this.#composing.values());
+    await this.#syncing.catch(() => {});
+  }
+
+  // ---- writing
+
+  async #write(slab: Slab, from: number, piece: Range): Promise<JournalRecord & Range> {
+    const to = from + piece.length;
+    const bytes = slab.bytes.subarray(from, to);
+    if (isZero(bytes)) {
+      await this.writer.zero(piece);
+      return { kind: 'zero', offset: piece.offset, length: piece.length };
+    }
+    const hashing = this.#means.hashes.leaf(slab, from, to);
+    const [digest] = await settleBoth(hashing, this.writer.write(bytes, piece.offset));
+    return { kind: 'data', offset: piece.offset, length: piece.length, digest };
+  }
+
+  async #acknowledge(records: readonly (JournalRecord & Range)[]): Promise<void> {
+    if (records.length === 0) return;
+    await this.#append(records);
+    let bytes = 0;
+    for (const record of records) bytes += record.length;
+    this.#unsynced += bytes;
+    for (const record of records) this.#composeIfComplete(record);
+    if (this.#unsynced >= SYNC_BYTES) this.#syncSoon(0);
+    else this.#syncSoon(SYNC_MS);
+  }
+
+  async #append(records: readonly JournalRecord[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    await this.#journal.append(records);
+    for (const record of records) this.received.apply(record);
+  }
+
+  #syncSoon(ms: number): void {
+    if (ms === 0) void this.#syncNow();
+    else this.#timer ??= setTimeout(() => void this.#syncNow(), ms).unref();
+  }
+
+  async #syncNow(): Promise<void> {
+    try {
+      await this.sync();
+    } catch (cause) {
+      // After a failed fsync the kernel may have dropped what it could not write: nothing unsynced can be trusted.
+      this.#failure ??= new HawserError(
+        'store-failed',
+        'The store could not make the received bytes durable, so nothing more is received. What it lost is found and asked for again once the agent has been restarted.',
+        { cause },
+      );
+    }
+  }
+
+  // ---- overlap
+
+  /**
+   * Claims the pieces of `range` that nobody has sent yet, after what was received before passed
+   * `compare`. Between the look and the claim nothing is awaited: two that send the same never both write.
+   */
+  async #enter(range: Range, compare: (known: Range) => Promise<void>): Promise<readonly Claim[]> {
+    for (;;) {
+      const busy = this.#overlapping(range).find((claim) => claim.phase === 'writing');
+      if (busy === undefined) break;
+      await busy.settled;
+    }
+    for (const held of this.#overlapping(range)) {
+      held.taken = true;
+      this.#claims.delete(held);
+    }
+    const known = [...this.received.all.inside(range)];
+    const claims = [...this.received.all.missing(range)].map((piece) => this.#claim(piece));
+    try {
+      for (const piece of known) await compare(piece);
+      return claims;
+    } catch (error) {
+      this.#release(claims);
+      throw error;
+    }
+  }
+
+  /** `shift`: where in the slab content offset 0 would lie. */
+  async #compareWith(slab: Slab, shift: number, piece: Range): Promise<void> {
+    const bytes = slab.bytes.subarray(piece.offset + shift, rangeEnd(piece) + shift);
+    await this.#withStored(piece, (stored) => {
+      if (!stored.equals(bytes)) throw conflict(piece);
+    });
+  }
+
+  async #compareZeros(piece: Range): Promise<void> {
+    for (const data of [...this.received.zeros.missing(piece)]) {
+      for (const cut of cutAt(data, TREE_BLOCK)) {
+        await this.#withStored(cut, (stored) => {
+          if (!isZero(stored)) throw conflict(cut);
+        });
+      }
+    }
+  }
+
+  async #compareStored(record: JournalRecord & Range): Promise<void> {
+    await this.#withStored(record, async (stored, slab) => {
+      const same =
+        'digest' in record
+          ? (await this.#means.hashes.leaf(slab, 0, stored.length)).equals(record.digest)
+          : isZero(stored);
+      if (!same) throw conflict(record);
+    });
+  }
+
+  async #withStored(piece: Range, look: (stored: Buffer, slab: Slab) => void | Promise<void>): Promise<void> {
+    const slab = await this.#means.slabs.acquire();
+    try {
+      const stored = slab.bytes.subarray(0, piece.length);
+      await this.writer.read(stored, piece.offset);
+      await look(stored, slab);
+    } finally {
+      this.#means.slabs.release(slab);
+    }
+  }
+
+  #overlapping(range: Range): readonly Claim[] {
+    return [...this.#claims].filter((claim) => intersect(claim, range) !== undefined);
+  }
+
+  #claim(range: Range): Claim {
+    let settle = () => {};
+    const settled = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    const claim: Claim = { ...range, phase: 'writing', taken: false, settled, settle };
+    this.#claims.add(claim);
+    return claim;
+  }
+
+  #release(claims: readonly Claim[]): void {
+    for (const claim of claims) {
+      this.#claims.delete(claim);
+      claim.settle();
+    }
+  }
+
+  // ---- leaves of blocks that came in pieces
+
+  #composeIfComplete(record: Range): void {
+    if (record.length === TREE_BLOCK && record.offset % TREE_BLOCK === 0) return;
+    const first = Math.floor(record.offset / TREE_BLOCK);
+    const last = Math.floor((rangeEnd(record) - 1) / TREE_BLOCK);
+    for (const index of first === last ? [first] : [first, last]) {
+      const block = { offset: index * TREE_BLOCK, length: TREE_BLOCK };
+      if (this.#composing.has(index) || this.received.hasLeaf(block) || !this.received.all.contains(block)) continue;
+      const composing = this.#compose(block)
+        .catch(() => {}) // it is done again, and then reported, at finish
+        .finally(() => this.#composing.delete(index));
+      this.#composing.set(index, composing);
+    }
+  }
+
+  async #compose(block: Range): Promise<void> {
+    await this.#withStored(block, async (stored, slab) => {
+      const digest = await this.#means.hashes.leaf(slab, 0, stored.length);
+      await this.#append([{ kind: 'leaf', offset: block.offset, length: block.length, digest }]);
+    });
+  }
+
+  // ---- after a crash of the machine
+
+  async #checkUnsynced(): Promise<void> {
+    let doubtful: (JournalRecord & Range)[] = [];
+    let sameBoot = false;
+    for await (const record of this.#journal.records()) {
+      if (record.kind === 'sync') {
+        sameBoot = record.digest.equals(this.#boot);
+        doubtful = [];
+      } else if (record.kind === 'data' || record.kind === 'zero') doubtful.push(record);
+    }
+    if (sameBoot) return;
+    for (const record of doubtful) await this.#verifyOrDiscard(record);
+    await this.sync();
+  }
+
+  async #verifyOrDiscard(record: JournalRecord & Range): Promise<void> {
+    if (!this.received.all.contains(record)) return;
+    if (record.kind === 'zero') return this.writer.zero(record);
+    try {
+      await this.#compareStored(record);
+    } catch {
+      await this.discard(record);
+    }
+  }
+}
+
+function conflict(piece: Range): HawserError {
+  return new HawserError(
+    'range-conflict',
+    `Other bytes were received between ${piece.offset} and ${rangeEnd(piece)} before. The earlier ones are kept. If the source has changed, cancel this upload and begin a new one.`,
+    { details: { offset: piece.offset, length: piece.length } },
+  );
+}
+
+/** Waits for both, also when one fails: the buffer must not be reused while the other still reads it. */
+async function settleBoth<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  const [left, right] = await Promise.allSettled([a, b]);
+  if (left.status === 'rejected') throw left.reason;
+  if (right.status === 'rejected') throw right.reason;
+  return [left.value, right.value];
+}
