@@ -1,0 +1,196 @@
+import { HawserError } from '../../core/errors.ts';
+import { allocate } from '../../native/allocate.ts';
+import { checkKey } from '../key.ts';
+import type { BlockReader, BlockWriter, CreateRequest, ObjectStat, Store, StoreTraits, StoreUsage } from '../store.ts';
+import { CREATE, closeFile, openFile, READ, READ_WRITE, statExactly, truncateFile } from './descriptor.ts';
+import { errnoOf, fileFailure } from './failure.ts';
+import { type FileFacts, Folder, factsOf } from './folder.ts';
+import { FileReader } from './reader.ts';
+import { FileWriter } from './writer.ts';
+import { ZeroLadder, type ZeroRung, zeroRungs } from './zero-ladder.ts';
+
+export interface FileStoreOptions {
+  /** For messages. */
+  readonly name: string;
+  /** Its folder; made when missing. Belongs to this Store alone, and to one process at a time. */
+  readonly path: string;
+  /** What is tried before zeros are written; for filesystems that do one of them badly. */
+  readonly zeroRungs?: readonly ZeroRung[];
+}
+
+/** Objects as files of one folder. On disk: docs/stores/file.md. */
+export async function openFileStore(options: FileStoreOptions): Promise<Store> {
+  try {
+    return new FileStore(options, await Folder.open(options.name, options.path));
+  } catch (error) {
+    throw fileFailure(error, options.name, 'use its folder');
+  }
+}
+
+/** Bytes allocated at once. */
+const ALLOCATE = 1024 * 1024 * 1024;
+
+class FileStore implements Store {
+  readonly kind = 'file';
+  readonly traits: StoreTraits = {
+    sizeHint: 'useful',
+    zero: 'native',
+    unmap: 'native',
+    extents: 'native',
+    resize: 'native',
+    snapshots: 'none',
+  };
+  readonly #name: string;
+  readonly #folder: Folder;
+  readonly #ladder: ZeroLadder;
+  /** One writer a key, from before its file is opened until it is closed. */
+  readonly #writers = new Map<string, Promise<FileWriter>>();
+
+  constructor(options: FileStoreOptions, folder: Folder) {
+    this.#name = options.name;
+    this.#folder = folder;
+    this.#ladder = new ZeroLadder(options.zeroRungs ?? zeroRungs);
+  }
+
+  async create(request: CreateRequest): Promise<BlockWriter> {
+    checkKey(request.key);
+    if (this.#writers.has(request.key)) throw this.#taken('is being written');
+    return this.#claim(request.key, () => this.#create(request));
+  }
+
+  async reopen(key: string): Promise<BlockWriter> {
+    checkKey(key);
+    if (this.#writers.has(key)) {
+      throw new HawserError('in-use', `The key has an open writer in the Store "${this.#name}". Close it first.`);
+    }
+    return this.#claim(key, () => this.#reopen(key));
+  }
+
+  async open(key: string): Promise<BlockReader> {
+    checkKey(key);
+    const { fd, facts } = await this.#openFile('objects', key, READ);
+    return new FileReader(this.#name, fd, facts);
+  }
+
+  async stat(key: string): Promise<ObjectStat> {
+    checkKey(key);
+    // In the order of a file's life: one that is sealed in between is found at its second place.
+    const written = await this.#folder.look('incoming', key);
+    const sealed = await this.#folder.look('objects', key);
+    if (sealed !== undefined) {
+      const { size, storedSize, fingerprint } = sealed;
+      return { kind: 'sealed', size, storedSize, fingerprint };
+    }
+    return written === undefined ? { kind: 'absent' } : { kind: 'writing', storedSize: written.storedSize };
+  }
+
+  async remove(key: string): Promise<void> {
+    checkKey(key);
+    const writer = await this.#writers.get(key)?.catch(() => undefined);
+    try {
+      await writer?.abandon();
+      const wasWritten = await this.#folder.unlink('incoming', key);
+      const wasSealed = await this.#folder.unlink('objects', key);
+      if (wasWritten) await this.#folder.sync('incoming');
+      if (wasSealed) await this.#folder.sync('objects');
+    } catch (error) {
+      throw fileFailure(error, this.#name, 'remove');
+    }
+  }
+
+  async usage(): Promise<StoreUsage> {
+    try {
+      return await this.#folder.space();
+    } catch (error) {
+      throw fileFailure(error, this.#name, 'ask for its free space');
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#folder.close();
+  }
+
+  async #claim(key: string, begin: () => Promise<FileWriter>): Promise<FileWriter> {
+    const claim = begin();
+    this.#writers.set(key, claim);
+    try {
+      return await claim;
+    } catch (error) {
+      this.#writers.delete(key);
+      throw error;
+    }
+  }
+
+  async #create({ key, size, preallocate }: CreateRequest): Promise<FileWriter> {
+    const { fd, facts } = await this.#openFile('incoming', key, CREATE);
+    try {
+      // Looked at after our name exists: whoever sealed this key before has moved his away by then.
+      if ((await this.#folder.look('objects', key)) !== undefined) throw this.#taken('is sealed');
+      if (size !== undefined && size > 0) await this.#shape(fd, size, preallocate === true);
+      await this.#folder.sync('incoming');
+    } catch (error) {
+      await closeFile(fd);
+      await this.#folder.unlink('incoming', key);
+      throw fileFailure(error, this.#name, `make room for ${size ?? 'an unknown number of'} bytes`);
+    }
+    return this.#writer(key, fd, { ...facts, size: size ?? 0 });
+  }
+
+  async #reopen(key: string): Promise<FileWriter> {
+    if ((await this.#folder.look('objects', key)) !== undefined) throw this.#taken('is sealed');
+    const { fd, facts } = await this.#openFile('incoming', key, READ_WRITE);
+    return this.#writer(key, fd, facts);
+  }
+
+  async #shape(fd: number, size: number, preallocate: boolean): Promise<void> {
+    // Also says at once when the filesystem takes no file of this size.
+    await truncateFile(fd, size);
+    if (!preallocate) return;
+    for (let offset = 0; offset < size; offset += ALLOCATE) {
+      const length = Math.min(ALLOCATE, size - offset);
+      if ((await allocate(fd, offset, length)) === 'refused') {
+        await new ZeroLadder([]).zero(fd, { offset, length: size - offset });
+        return;
+      }
+    }
+  }
+
+  #writer(key: string, fd: number, facts: FileFacts): FileWriter {
+    const place = {
+      store: this.#name,
+      folder: this.#folder,
+      ladder: this.#ladder,
+      released: () => void this.#writers.delete(key),
+    };
+    return new FileWriter(place, { key, fd, inode: facts.inode, size: facts.size });
+  }
+
+  async #openFile(
+    place: 'incoming' | 'objects',
+    key: string,
+    flags: number,
+  ): Promise<{ fd: number; facts: FileFacts }> {
+    let fd: number;
+    try {
+      fd = await openFile(this.#folder.pathOf(place, key), flags, 0o600);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') await this.#folder.look(place, key);
+      throw fileFailure(error, this.#name, place === 'objects' ? 'open a key' : 'begin a key');
+    }
+    const stat = await statExactly(fd);
+    if (stat.isFile()) return { fd, facts: factsOf(stat) };
+    await closeFile(fd);
+    throw new HawserError(
+      'store-failed',
+      `In the Store "${this.#name}" the key ${key} is not a regular file. Hawser did not put it there: remove it.`,
+      { details: { store: this.#name, key } },
+    );
+  }
+
+  #taken(how: string): HawserError {
+    return new HawserError(
+      'already-exists',
+      `The key ${how} in the Store "${this.#name}". Choose another, or remove it.`,
+    );
+  }
+}
