@@ -57,37 +57,49 @@ const FICLONE = 0x40049409;
 const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
 
+type Koffi = typeof import('koffi');
+type Native = ReturnType<ReturnType<Koffi['load']>['func']>;
+
 function load(): Libc | undefined {
   if (process.platform !== 'linux' || (process.arch !== 'x64' && process.arch !== 'arm64')) return undefined;
+  let koffi: Koffi;
   try {
-    const koffi: typeof import('koffi') = createRequire(import.meta.url)('koffi');
-    return bind(koffi);
+    koffi = createRequire(import.meta.url)('koffi');
   } catch {
-    // No prebuilt koffi for this libc: what is left is slower, never wrong.
+    // No prebuilt koffi for this machine: what is left is slower, never wrong.
     return undefined;
   }
+  return bind(koffi);
 }
 
-function bind(koffi: typeof import('koffi')): Libc {
+function bind(koffi: Koffi): Libc {
   // null: the symbols of the running program, so the same for glibc and musl. off_t is 64 bits wide here.
   const library = koffi.load(null);
-  const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)');
-  const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
-  const copyFileRange = library.func(
-    'ssize_t copy_file_range(int from, _Inout_ int64_t *fromOffset, int to, _Inout_ int64_t *toOffset, size_t length, unsigned int flags)',
+  const find = (declaration: string): Native | undefined => {
+    try {
+      return library.func(declaration);
+    } catch (error) {
+      // A C library too old for it; a wrong declaration must not pass for that.
+      if (error instanceof Error && error.message.includes('Cannot find function')) return undefined;
+      throw error;
+    }
+  };
+  const lseek = find('int64_t lseek(int fd, int64_t offset, int whence)');
+  const fallocate = find('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+  const copyFileRange = find(
+    'int64_t copy_file_range(int from, _Inout_ int64_t *fromAt, int to, _Inout_ int64_t *toAt, size_t length, uint flags)',
   );
-  const ioctl = library.func('int ioctl(int fd, unsigned long request, int argument)');
-  const renameat2 = library.func(
-    'int renameat2(int fromFd, const char *from, int toFd, const char *to, unsigned int flags)',
-  );
-  const fadvise = library.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
+  const ioctl = find('int ioctl(int fd, unsigned long request, int argument)');
+  const renameat2 = find('int renameat2(int fromFd, const char *from, int toFd, const char *to, uint flags)');
+  const fadvise = find('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
 
   const names = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
   const failed = (syscall: string, errno: number) => new SystemCallError(syscall, names.get(errno) ?? `errno ${errno}`);
 
   /** Runs on koffi's threads; its errno is that of the call while the callback runs. */
-  const call = (syscall: string, native: { async: (...args: unknown[]) => void }, args: readonly unknown[]) =>
+  const call = (syscall: string, native: Native | undefined, args: readonly unknown[]) =>
     new Promise<number>((resolve, reject) => {
+      if (native === undefined) throw new SystemCallError(syscall, 'ENOSYS');
       native.async(...args, (error: Error | null, result: number) => {
         if (error !== null) reject(error);
         else if (result < 0) reject(failed(syscall, koffi.errno()));
@@ -97,6 +109,7 @@ function bind(koffi: typeof import('koffi')): Libc {
 
   return {
     seek(fd, offset, whence) {
+      if (lseek === undefined) throw new SystemCallError('lseek', 'ENOSYS');
       const result = Number(lseek(fd, offset, whence));
       if (result < 0) throw failed('lseek', koffi.errno());
       return result;
