@@ -24,7 +24,7 @@ export const uploadReport = z.object({
   uploadId: id,
   /** A command or report of an older generation is ignored by both sides. */
   generation: z.number().int(),
-  state: z.enum(statesOf(uploadStates) as [string, ...string[]]),
+  state: z.enum(statesOf(uploadStates)),
   declaredSize: bytes.nullable(),
   receivedBytes: bytes,
   /** Of receivedBytes, those that are zeros and take no space. */
@@ -160,7 +160,7 @@ export const agentCommands = {
   describeCopy: {
     request: copyRef,
     response: z.object({
-      state: z.enum(statesOf(copyStates) as [string, ...string[]]),
+      state: z.enum(statesOf(copyStates)),
       size: bytes,
       storedSize: bytes,
       fingerprint: z.string(),

@@ -49,6 +49,8 @@ export class Incoming {
   #syncing: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #failure: HawserError | undefined;
+  /** Told of every range that has just been acknowledged; must not throw. */
+  onAcknowledged: (range: Range) => void = () => {};
 
   private constructor(parts: {
     writer: BlockWriter;
@@ -205,7 +207,10 @@ export class Incoming {
     let bytes = 0;
     for (const record of records) bytes += record.length;
     this.#unsynced += bytes;
-    for (const record of records) this.#composeIfComplete(record);
+    for (const record of records) {
+      this.#composeIfComplete(record);
+      this.onAcknowledged(record);
+    }
     if (this.#unsynced >= SYNC_BYTES) this.#syncSoon(0);
     else this.#syncSoon(SYNC_MS);
   }

@@ -1,0 +1,86 @@
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { HawserError } from '../core/errors.ts';
+import { imageFormats } from '../core/formats.ts';
+import { statesOf, uploadStates } from '../core/states.ts';
+import type { StateFolder, UploadRecord } from '../service/host/ports.ts';
+import { readIfThere, removeFile, syncFolder, writeFileAtomic } from './atomic-file.ts';
+import { bootDigest, JournalFile } from './journal-file.ts';
+
+const bytes = z.number().int().nonnegative();
+const uploadRecord = z.object({
+  uploadId: z.uuid(),
+  generation: z.number().int(),
+  storeId: z.uuid(),
+  key: z.string(),
+  declaredSize: bytes.nullable(),
+  reserve: bytes,
+  format: z.enum([...imageFormats, 'auto']),
+  digests: z.array(z.string()),
+  limits: z.object({ task: bytes.nullable(), user: bytes.nullable(), userId: z.string() }),
+  state: z.enum(statesOf(uploadStates)),
+  sealed: z
+    .object({
+      size: bytes,
+      storedSize: bytes,
+      treeDigest: z.string(),
+      digests: z.record(z.string(), z.string()),
+      format: z.enum(imageFormats),
+      virtualSize: bytes,
+      fingerprint: z.string(),
+    })
+    .nullable(),
+});
+
+/**
+ * The agent's folder: `uploads/ID.json` (an UploadRecord) and `uploads/ID.journal`, `leaves/STORE/KEY`
+ * (32 bytes a block). A journal without its record is a left-over and is removed.
+ */
+export async function openStateFolder(path: string): Promise<StateFolder> {
+  const uploads = join(path, 'uploads');
+  const leaves = join(path, 'leaves');
+  for (const folder of [path, uploads, leaves]) await mkdir(folder, { recursive: true, mode: 0o700 });
+  const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => `no boot id: ${process.pid}`);
+  return {
+    boot: bootDigest(bootId.trim()),
+    list: () => listRecords(uploads),
+    save: (record) => writeFileAtomic(join(uploads, `${record.uploadId}.json`), JSON.stringify(record)),
+    journal: (uploadId) => JournalFile.open(join(uploads, `${uploadId}.journal`)),
+    async remove(uploadId) {
+      await removeFile(join(uploads, `${uploadId}.json`));
+      await removeFile(join(uploads, `${uploadId}.journal`));
+    },
+    async writeLeaves(storeId, key, content) {
+      const folder = join(leaves, storeId);
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await writeFileAtomic(join(folder, key), content);
+      await syncFolder(leaves);
+    },
+    readLeaves: (storeId, key) => readIfThere(join(leaves, storeId, key)),
+    removeLeaves: (storeId, key) => removeFile(join(leaves, storeId, key)),
+  };
+}
+
+async function listRecords(folder: string): Promise<readonly UploadRecord[]> {
+  const names = await readdir(folder);
+  const records: UploadRecord[] = [];
+  for (const name of names) {
+    if (name.endsWith('.json')) records.push(parseRecord(await readFile(join(folder, name), 'utf8'), name));
+    else if (name.endsWith('.new')) await removeFile(join(folder, name));
+    else if (!names.includes(name.replace(/\.journal$/, '.json'))) await removeFile(join(folder, name));
+  }
+  return records;
+}
+
+function parseRecord(text: string, name: string): UploadRecord {
+  try {
+    return uploadRecord.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new HawserError(
+      'corrupt',
+      `The agent's record ${name} cannot be read, so its upload cannot be taken up. Move it and its journal out of the folder agent/uploads to go on without it.`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,227 @@
+import {
+  type AgentCommand,
+  type AgentEvent,
+  type AgentRequest,
+  type AgentResponse,
+  type HostReport,
+  LINK_VERSION,
+  MIN_LINK_VERSION,
+  type StoreReport,
+} from '../../contract/link.ts';
+import { isHawserError } from '../../core/errors.ts';
+import type { EngineMeans } from '../../engine/incoming.ts';
+import { TokenBucket } from '../../engine/rate-limit.ts';
+import { AgentEvents } from './agent-events.ts';
+import type { DataPlane } from './data-plane.ts';
+import { HostCopies } from './host-copies.ts';
+import { HostTickets } from './host-tickets.ts';
+import { HostUploads } from './host-uploads.ts';
+import { HostWork } from './host-work.ts';
+import type { HostLog, HostStore, StateFolder } from './ports.ts';
+
+export interface HostAgentParts {
+  readonly hostId: string;
+  readonly name: string;
+  readonly bootId: string;
+  readonly version: string;
+  readonly dataUrls: () => readonly string[];
+  readonly stores: readonly HostStore[];
+  readonly state: StateFolder;
+  readonly means: EngineMeans;
+  /** Bytes per second over everything. */
+  readonly totalRate: number | null;
+  readonly now: () => Date;
+  readonly monotonic: () => number;
+  readonly log: HostLog;
+}
+
+type Handlers = { readonly [C in AgentCommand]: (request: AgentRequest<C>) => Promise<AgentResponse<C>> };
+
+/** An agent: its Uploads, Copies, tickets and work, behind the commands of the link and the data plane. */
+export class HostAgent {
+  readonly tickets: HostTickets;
+  readonly plane: DataPlane;
+  readonly #parts: HostAgentParts;
+  readonly #events = new AgentEvents();
+  readonly #uploads: HostUploads;
+  readonly #copies: HostCopies;
+  readonly #work: HostWork;
+  readonly #handlers: Handlers;
+
+  private constructor(parts: HostAgentParts) {
+    this.#parts = parts;
+    const stores = new Map(parts.stores.map((store) => [store.storeId, store]));
+    const totalLimit = parts.totalRate === null ? undefined : new TokenBucket(parts.totalRate, parts.monotonic);
+    const shared = { stores, state: parts.state, means: parts.means, totalLimit };
+    this.tickets = new HostTickets(parts.monotonic);
+    this.#uploads = new HostUploads({
+      ...shared,
+      now: parts.now,
+      monotonic: parts.monotonic,
+      log: parts.log,
+      changed: (uploadId) => this.#events.upload(uploadId, () => this.#reportOf(uploadId)),
+    });
+    this.#copies = new HostCopies(shared);
+    this.#work = new HostWork({
+      copies: this.#copies,
+      state: parts.state,
+      means: parts.means,
+      changed: (report) => this.#events.work(report),
+    });
+    this.plane = planeOf(this.#uploads, this.#copies);
+    this.#handlers = this.#handlersOf();
+  }
+
+  /** Takes up what a crash left. */
+  static async start(parts: HostAgentParts): Promise<HostAgent> {
+    const agent = new HostAgent(parts);
+    await agent.#uploads.recover();
+    return agent;
+  }
+
+  /** Requests must have been parsed with the command's schema. */
+  call<C extends AgentCommand>(command: C, request: AgentRequest<C>): Promise<AgentResponse<C>> {
+    return this.#handlers[command](request);
+  }
+
+  /** Tells `full` at once, then every change, and `alive` or the stores at least every two seconds. */
+  async subscribe(listener: (event: AgentEvent) => void, signal: AbortSignal): Promise<void> {
+    const held: AgentEvent[] = [];
+    let open = false;
+    const leave = this.#events.subscribe((event) => (open ? listener(event) : held.push(event)));
+    signal.addEventListener('abort', leave, { once: true });
+    listener({
+      kind: 'full',
+      host: await this.#describe(),
+      uploads: [...this.#uploads.reports()],
+      work: [...this.#work.reports()],
+    });
+    open = true;
+    for (const event of held) listener(event);
+    const pulse = setInterval(() => void this.#pulse(listener), 2000).unref();
+    signal.addEventListener('abort', () => clearInterval(pulse), { once: true });
+    if (signal.aborted) clearInterval(pulse);
+  }
+
+  async close(): Promise<void> {
+    this.#events.close();
+    this.#work.close();
+    await this.#uploads.close();
+  }
+
+  #handlersOf(): Handlers {
+    const uploads = this.#uploads;
+    return {
+      describe: () => this.#describe(),
+      openUpload: async (request) => (await uploads.open(request)).report(),
+      describeUpload: async ({ uploadId, generation }) => uploads.fenced(uploadId, generation).report(),
+      pauseUpload: async ({ uploadId, generation }) => {
+        const upload = uploads.fenced(uploadId, generation);
+        await upload.pause();
+        return upload.report();
+      },
+      resumeUpload: async ({ uploadId, generation }) => {
+        const upload = uploads.fenced(uploadId, generation);
+        await upload.resume();
+        return upload.report();
+      },
+      finishUpload: async ({ uploadId, generation, size, treeDigest }) => {
+        const upload = uploads.fenced(uploadId, generation);
+        await upload.finish({ size, treeDigest });
+        return upload.report();
+      },
+      discardUpload: async ({ uploadId, generation }) => {
+        await uploads.discard(uploadId, generation);
+        return {};
+      },
+      forgetUpload: async ({ uploadId }) => {
+        await uploads.forget(uploadId);
+        return {};
+      },
+      installTicket: async ({ ticketId, subject, ops, timeoutSeconds }) => {
+        this.tickets.install(ticketId, { subject, ops, timeoutMs: timeoutSeconds * 1000 });
+        return { expiresAt: new Date(this.#parts.now().getTime() + timeoutSeconds * 1000).toISOString() };
+      },
+      revokeTicket: async ({ ticketId }) => {
+        this.tickets.revoke(ticketId);
+        return {};
+      },
+      describeCopy: ({ storeId, key }) => this.#describeCopy(storeId, key),
+      removeCopy: async ({ storeId, key }) => {
+        await this.#copies.remove(storeId, key);
+        return {};
+      },
+      startWork: async (request) => this.#work.start(request),
+      pauseWork: async ({ taskId }) => this.#work.pause(taskId),
+      resumeWork: async ({ taskId }) => this.#work.resume(taskId),
+      cancelWork: async ({ taskId }) => {
+        this.#work.cancel(taskId);
+        return {};
+      },
+      forgetWork: async ({ taskId }) => {
+        this.#work.forget(taskId);
+        return {};
+      },
+    };
+  }
+
+  async #describe(): Promise<HostReport> {
+    const { hostId, name, bootId, version } = this.#parts;
+    return {
+      hostId,
+      name,
+      bootId,
+      version,
+      linkVersion: LINK_VERSION,
+      minLinkVersion: MIN_LINK_VERSION,
+      dataUrls: [...this.#parts.dataUrls()],
+      stores: await this.#storeReports(),
+    };
+  }
+
+  async #describeCopy(storeId: string, key: string): Promise<AgentResponse<'describeCopy'>> {
+    const stat = await this.#copies.store(storeId).store.stat(key);
+    if (stat.kind === 'sealed')
+      return { state: 'ready', size: stat.size, storedSize: stat.storedSize, fingerprint: stat.fingerprint };
+    const storedSize = stat.kind === 'writing' ? stat.storedSize : 0;
+    return { state: stat.kind === 'writing' ? 'in-progress' : 'removed', size: 0, storedSize, fingerprint: '' };
+  }
+
+  #storeReports(): Promise<StoreReport[]> {
+    return Promise.all(
+      this.#parts.stores.map(async ({ storeId, name, store }) => {
+        const about = { storeId, name, driver: store.kind };
+        try {
+          return { ...about, ...(await store.usage()), problem: null };
+        } catch (error) {
+          return { ...about, capacity: 0, free: 0, problem: error instanceof Error ? error.message : String(error) };
+        }
+      }),
+    );
+  }
+
+  async #pulse(listener: (event: AgentEvent) => void): Promise<void> {
+    listener({ kind: 'stores', stores: await this.#storeReports() });
+  }
+
+  #reportOf(uploadId: string) {
+    try {
+      return this.#uploads.get(uploadId).report();
+    } catch (error) {
+      if (isHawserError(error, 'not-found')) return undefined;
+      throw error;
+    }
+  }
+}
+
+function planeOf(uploads: HostUploads, copies: HostCopies): DataPlane {
+  return {
+    admit: (uploadId, request) => uploads.get(uploadId).admit(request),
+    receive: async (uploadId, request, source, signal) => uploads.get(uploadId).receive(request, source, signal),
+    zeros: async (uploadId, ranges) => uploads.get(uploadId).zeros(ranges),
+    discard: async (uploadId, ranges) => uploads.get(uploadId).discard(ranges),
+    ranges: async (uploadId) => uploads.get(uploadId).ranges(),
+    uploadLeaves: async (uploadId, first, count) => uploads.get(uploadId).leaves(first, count),
+    openCopy: (storeId, key) => copies.open(storeId, key),
+  };
+}

@@ -1,0 +1,237 @@
+import type { AgentRequest, UploadReport } from '../../contract/link.ts';
+import { HawserError } from '../../core/errors.ts';
+import type { FlatAlgorithm } from '../../engine/hash-pool.ts';
+import { type EngineMeans, Incoming } from '../../engine/incoming.ts';
+import { PassingDigests } from '../../engine/passing-digests.ts';
+import { allOf, type RateLimit, TokenBucket } from '../../engine/rate-limit.ts';
+import type { BlockWriter, Store } from '../../stores/store.ts';
+import { HostUpload, sealedFacts } from './host-upload.ts';
+import type { HostLog, HostStore, StateFolder, UploadRecord } from './ports.ts';
+
+export interface HostUploadsParts {
+  readonly stores: ReadonlyMap<string, HostStore>;
+  readonly state: StateFolder;
+  readonly means: EngineMeans;
+  readonly now: () => Date;
+  readonly monotonic: () => number;
+  readonly totalLimit: RateLimit | undefined;
+  readonly log: HostLog;
+  readonly changed: (uploadId: string) => void;
+}
+
+type OpenUpload = AgentRequest<'openUpload'>;
+
+/** All Uploads of this host. They are taken up again from the state folder after a crash. */
+export class HostUploads {
+  readonly #parts: HostUploadsParts;
+  readonly #uploads = new Map<string, HostUpload>();
+  readonly #opening = new Map<string, Promise<HostUpload>>();
+  readonly #userLimits = new Map<string, { readonly rate: number; readonly limit: RateLimit }>();
+
+  constructor(parts: HostUploadsParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes up what is there. One that cannot be taken up is reported as failed, and its bytes stay. */
+  async recover(): Promise<void> {
+    for (const record of await this.#parts.state.list()) {
+      const host = this.#parts.stores.get(record.storeId);
+      if (host === undefined) {
+        this.#parts.log.warn({ event: 'upload.store-missing', uploadId: record.uploadId, storeId: record.storeId });
+        continue;
+      }
+      await this.#recoverOne(record, host.store);
+    }
+  }
+
+  reports(): readonly UploadReport[] {
+    return [...this.#uploads.values()].map((upload) => upload.report());
+  }
+
+  /** Bytes promised to the Uploads of one Store and not written yet. */
+  outstanding(storeId: string): number {
+    let bytes = 0;
+    for (const upload of this.#uploads.values()) if (upload.record.storeId === storeId) bytes += upload.outstanding;
+    return bytes;
+  }
+
+  get(uploadId: string): HostUpload {
+    const upload = this.#uploads.get(uploadId);
+    if (upload === undefined) throw new HawserError('not-found', 'This host knows no such upload.');
+    return upload;
+  }
+
+  /** As `get`, and throws `fenced` when the caller's generation is behind. */
+  fenced(uploadId: string, generation: number): HostUpload {
+    const upload = this.get(uploadId);
+    if (generation < upload.record.generation) throw stale(generation, upload.record.generation);
+    return upload;
+  }
+
+  async open(request: OpenUpload): Promise<HostUpload> {
+    const known = this.#uploads.get(request.uploadId);
+    if (known !== undefined) return this.fenced(request.uploadId, request.generation);
+    const opening =
+      this.#opening.get(request.uploadId) ??
+      this.#openNew(request).finally(() => this.#opening.delete(request.uploadId));
+    this.#opening.set(request.uploadId, opening);
+    return opening;
+  }
+
+  /** Bytes and journal go. Repeatable. */
+  async discard(uploadId: string, generation: number): Promise<void> {
+    const upload = this.#uploads.get(uploadId);
+    if (upload === undefined) return;
+    if (generation < upload.record.generation) throw stale(generation, upload.record.generation);
+    this.#uploads.delete(uploadId);
+    await upload.discardAll(new HawserError('cancelled', 'The upload was cancelled; nothing of it is kept.'));
+    await this.#parts.state.removeLeaves(upload.record.storeId, upload.record.key);
+    await this.#parts.state.remove(uploadId);
+    this.#parts.log.info({ event: 'upload.discarded', uploadId });
+  }
+
+  /** The journal goes, the sealed object stays. Repeatable. */
+  async forget(uploadId: string): Promise<void> {
+    const upload = this.#uploads.get(uploadId);
+    if (upload === undefined) return;
+    if (upload.record.state !== 'sealed')
+      throw new HawserError('conflict', 'The upload is not sealed; it cannot be forgotten yet.');
+    this.#uploads.delete(uploadId);
+    await upload.close(new HawserError('conflict', 'The upload is finished.'));
+    await this.#parts.state.remove(uploadId);
+  }
+
+  async close(): Promise<void> {
+    const reason = new HawserError(
+      'unavailable',
+      'Hawser is stopping. What was received is kept; send on when it is back.',
+    );
+    await Promise.all([...this.#uploads.values()].map((upload) => upload.close(reason)));
+  }
+
+  async #openNew(request: OpenUpload): Promise<HostUpload> {
+    const host = this.#parts.stores.get(request.storeId);
+    if (host === undefined) throw new HawserError('not-found', 'This host has no such store.');
+    await this.#mustHaveRoom(host, request.reserve);
+    const record: UploadRecord = {
+      uploadId: request.uploadId,
+      generation: request.generation,
+      storeId: request.storeId,
+      key: request.key,
+      declaredSize: request.declaredSize,
+      reserve: request.reserve,
+      format: request.format,
+      digests: request.digests,
+      limits: { task: request.rateLimit.task, user: request.rateLimit.user, userId: request.rateLimit.userId },
+      state: 'open',
+      sealed: null,
+    };
+    await this.#parts.state.save(record);
+    const writer = await host.store.create({
+      key: record.key,
+      ...(record.declaredSize === null ? {} : { size: record.declaredSize }),
+    });
+    const upload = await this.#takeUp(record, host.store, writer);
+    this.#parts.log.info({ event: 'upload.opened', uploadId: record.uploadId, size: record.declaredSize });
+    return upload;
+  }
+
+  async #recoverOne(record: UploadRecord, store: Store): Promise<void> {
+    const stat = await store.stat(record.key);
+    let found = record;
+    if (stat.kind === 'sealed' && record.sealed !== null) {
+      found = { ...record, state: 'sealed', sealed: await sealedFacts(store, record.key, record.sealed) };
+    } else if (record.state === 'finishing') {
+      found = { ...record, state: 'open', sealed: null };
+    }
+    if (found !== record) await this.#parts.state.save(found);
+    // Killed between its record and its object: an empty object is what it had.
+    const writer =
+      stat.kind === 'sealed'
+        ? sealedWriter(record.key)
+        : stat.kind === 'writing'
+          ? await store.reopen(record.key)
+          : await store.create({ key: record.key });
+    const upload = await this.#takeUp(found, store, writer);
+    this.#parts.log.info({
+      event: 'upload.recovered',
+      uploadId: record.uploadId,
+      bytes: upload.report().receivedBytes,
+    });
+  }
+
+  async #takeUp(record: UploadRecord, store: Store, writer: BlockWriter): Promise<HostUpload> {
+    const { state, means, now, changed } = this.#parts;
+    const journal = await state.journal(record.uploadId);
+    const incoming = await Incoming.open({ writer, journal, means, boot: state.boot });
+    const fresh = incoming.received.all.bytes === 0;
+    const digests = new PassingDigests(means.hashes, fresh ? record.digests.filter(isFlat) : []);
+    const upload = new HostUpload({
+      record,
+      incoming,
+      journal,
+      store,
+      state,
+      means,
+      digests,
+      limit: this.#limitFor(record),
+      now,
+      changed: () => changed(record.uploadId),
+    });
+    this.#uploads.set(record.uploadId, upload);
+    changed(record.uploadId);
+    return upload;
+  }
+
+  #limitFor({ limits }: UploadRecord): RateLimit | undefined {
+    const all: RateLimit[] = [];
+    if (this.#parts.totalLimit !== undefined) all.push(this.#parts.totalLimit);
+    if (limits.task !== null) all.push(new TokenBucket(limits.task, this.#parts.monotonic));
+    if (limits.user !== null) {
+      let shared = this.#userLimits.get(limits.userId);
+      if (shared?.rate !== limits.user) {
+        shared = { rate: limits.user, limit: new TokenBucket(limits.user, this.#parts.monotonic) };
+        this.#userLimits.set(limits.userId, shared);
+      }
+      all.push(shared.limit);
+    }
+    return allOf(all);
+  }
+
+  async #mustHaveRoom(host: HostStore, reserve: number): Promise<void> {
+    const { free } = await host.store.usage();
+    const promised = this.outstanding(host.storeId);
+    if (free - promised >= reserve) return;
+    throw new HawserError(
+      'store-full',
+      `The store ${host.name} has ${free} bytes free, ${promised} of them promised to other uploads; ${reserve} are needed. Free some space or choose another store.`,
+      { details: { free, promised, wanted: reserve } },
+    );
+  }
+}
+
+function isFlat(name: string): name is FlatAlgorithm {
+  return name === 'sha256' || name === 'sha512' || name === 'md5';
+}
+
+function stale(generation: number, newer: number): HawserError {
+  return new HawserError('fenced', `Generation ${generation} of this upload was taken over by ${newer}.`);
+}
+
+/** What stands for the writer once the object is sealed: there is nothing left to write. */
+function sealedWriter(key: string): BlockWriter {
+  const refuse = () => Promise.reject(new HawserError('conflict', 'The object is sealed; its bytes never change.'));
+  const nothing = () => Promise.resolve();
+  return {
+    key,
+    placement: { order: 'any', grain: 1 },
+    write: refuse,
+    zero: refuse,
+    read: refuse,
+    resize: refuse,
+    flush: nothing,
+    seal: nothing,
+    discard: nothing,
+    [Symbol.asyncDispose]: nothing,
+  };
+}
