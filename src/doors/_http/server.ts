@@ -8,6 +8,7 @@ import {
   type FastifyReply,
   type FastifyRequest,
   fastify,
+  LogController,
 } from 'fastify';
 import { serializerCompiler } from 'fastify-type-provider-zod';
 import { HawserError } from '../../core/errors.ts';
@@ -41,11 +42,10 @@ export function createServer(settings: ServerSettings): FastifyInstance {
   const app: FastifyInstance = fastify({
     serverFactory: (handler) => createListener(settings, handler),
     loggerInstance: settings.log,
-    disableRequestLogging: true,
     trustProxy: trustedProxies(settings.trustProxy),
     genReqId: (raw) => requestIdFrom(raw.headers['x-request-id']) ?? settings.randomId(),
     requestIdHeader: false,
-    requestIdLogLabel: 'requestId',
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     bodyLimit: 4 * 1024 * 1024,
     routerOptions: { maxParamLength: 500 },
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),

@@ -1,0 +1,21 @@
+import type { ApiEvent } from '../../contract/api/events.ts';
+import type { Change } from '../../service/control/use-cases.ts';
+import { imageResourceOf } from './image-resource.ts';
+import { storeResourceOf } from './store-resource.ts';
+import { taskResourceOf } from './task-resource.ts';
+import { uploadResourceOf } from './upload-resource.ts';
+
+export function eventResourceOf(change: Change, chunkSize: number): ApiEvent {
+  switch (change.kind) {
+    case 'image':
+      return { kind: 'image', image: imageResourceOf(change.image) };
+    case 'image-deleted':
+      return { kind: 'image-deleted', id: change.id };
+    case 'upload':
+      return { kind: 'upload', upload: uploadResourceOf(change.upload, chunkSize) };
+    case 'task':
+      return { kind: 'task', task: taskResourceOf(change.task) };
+    case 'store':
+      return { kind: 'store', store: storeResourceOf(change.store) };
+  }
+}

@@ -1,0 +1,126 @@
+import type { FastifyInstance } from 'fastify';
+import { digestRequest, imagePage, imageQuery, imageRename, imageResource } from '../../contract/api/image.ts';
+import { taskResource } from '../../contract/api/task.ts';
+import { dataAccess } from '../../contract/api/upload.ts';
+import { type ApiScope, idParams, nothing, problems, typed } from './api-scope.ts';
+import { actorOf } from './authenticate.ts';
+import { imageResourceOf } from './image-resource.ts';
+import { taskResourceOf } from './task-resource.ts';
+import { accessResourceOf } from './upload-resource.ts';
+
+const tags = ['images'];
+
+export function imageRoutes(app: FastifyInstance, { useCases: { images } }: ApiScope): void {
+  typed(app).get(
+    '/images',
+    {
+      schema: {
+        operationId: 'listImages',
+        tags,
+        summary: 'Images, newest first',
+        querystring: imageQuery,
+        response: { 200: imagePage, ...problems },
+      },
+    },
+    async (request) => {
+      const page = await images.list(actorOf(request), request.query);
+      return { items: page.items.map(imageResourceOf), next: page.next };
+    },
+  );
+  typed(app).get(
+    '/images/:id',
+    {
+      schema: {
+        operationId: 'showImage',
+        tags,
+        summary: 'One Image',
+        params: idParams,
+        response: { 200: imageResource, ...problems },
+      },
+    },
+    async (request) => imageResourceOf(await images.get(actorOf(request), request.params.id)),
+  );
+  typed(app).patch(
+    '/images/:id',
+    {
+      schema: {
+        operationId: 'renameImage',
+        tags,
+        summary: 'Rename it',
+        params: idParams,
+        body: imageRename,
+        response: { 200: imageResource, ...problems },
+      },
+    },
+    async (request) => imageResourceOf(await images.rename(actorOf(request), request.params.id, request.body.name)),
+  );
+  typed(app).delete(
+    '/images/:id',
+    {
+      schema: {
+        operationId: 'removeImage',
+        tags,
+        summary: 'Delete it: its Upload is cancelled, its Copies and their bytes are removed',
+        description: 'Repeatable.',
+        params: idParams,
+        response: { 204: nothing, ...problems },
+      },
+    },
+    async (request, reply) => {
+      await images.remove(actorOf(request), request.params.id);
+      return reply.code(204).send(null);
+    },
+  );
+}
+
+export function imageWorkRoutes(app: FastifyInstance, { useCases: { images } }: ApiScope): void {
+  typed(app).get(
+    '/images/:id/access',
+    {
+      schema: {
+        operationId: 'imageAccess',
+        tags,
+        summary: 'A short-lived ticket to read it from the data listener',
+        params: idParams,
+        response: { 200: dataAccess, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const access = await images.access(actorOf(request), request.params.id);
+      return reply.header('cache-control', 'no-store').send(accessResourceOf(access));
+    },
+  );
+  typed(app).post(
+    '/images/:id/verify',
+    {
+      schema: {
+        operationId: 'verifyImage',
+        tags,
+        summary: 'A Task that reads all of it and compares it with its digests',
+        params: idParams,
+        response: { 202: taskResource, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const task = await images.verify(actorOf(request), request.params.id);
+      return reply.code(202).send(taskResourceOf(task));
+    },
+  );
+  typed(app).post(
+    '/images/:id/digest',
+    {
+      schema: {
+        operationId: 'digestImage',
+        tags,
+        summary: 'A Task that computes a flat digest',
+        params: idParams,
+        body: digestRequest,
+        response: { 202: taskResource, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const task = await images.digest(actorOf(request), request.params.id, request.body.algorithm);
+      return reply.code(202).send(taskResourceOf(task));
+    },
+  );
+}

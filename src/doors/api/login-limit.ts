@@ -1,0 +1,56 @@
+import { HawserError } from '../../core/errors.ts';
+
+export interface LoginLimitSettings {
+  readonly failures: number;
+  readonly windowSeconds: number;
+  /** Milliseconds. */
+  readonly now: () => number;
+}
+
+/**
+ * How many sign-ins an address may get wrong. Each one counts when it begins, so that many at once do
+ * not slip through, and is given back when it succeeds. Memory is bounded: when full, the addresses
+ * that wait the shortest are forgotten.
+ */
+export class LoginLimit {
+  readonly #settings: LoginLimitSettings;
+  readonly #counts = new Map<string, { failures: number; readonly until: number }>();
+
+  constructor(settings: LoginLimitSettings) {
+    this.#settings = settings;
+  }
+
+  /** Throws `too-many`. */
+  begin(address: string): void {
+    const now = this.#settings.now();
+    const entry = this.#counts.get(address);
+    if (entry !== undefined && entry.until > now) {
+      if (entry.failures >= this.#settings.failures) {
+        const retryAfterSeconds = Math.ceil((entry.until - now) / 1000);
+        throw new HawserError(
+          'too-many',
+          `${entry.failures} sign-ins from this address failed. Wait ${retryAfterSeconds} s, then try again.`,
+          { details: { retryAfterSeconds } },
+        );
+      }
+      entry.failures++;
+      return;
+    }
+    this.#forget(now);
+    this.#counts.delete(address);
+    this.#counts.set(address, { failures: 1, until: now + this.#settings.windowSeconds * 1000 });
+  }
+
+  succeeded(address: string): void {
+    const entry = this.#counts.get(address);
+    if (entry !== undefined && entry.failures > 0) entry.failures--;
+  }
+
+  /** Entries lie in the order in which they end. */
+  #forget(now: number): void {
+    for (const [address, { until }] of this.#counts) {
+      if (until > now && this.#counts.size < 10_000) return;
+      this.#counts.delete(address);
+    }
+  }
+}

@@ -1,0 +1,19 @@
+import type { StoreResource } from '../../contract/api/store.ts';
+import type { StoreRecord } from '../../core/nouns.ts';
+
+export function storeResourceOf(store: StoreRecord): StoreResource {
+  return {
+    id: store.id,
+    name: store.name,
+    driver: store.driver,
+    hostId: store.hostId,
+    hostName: store.hostName,
+    state: store.state,
+    status: store.status,
+    enabled: store.enabled,
+    capacity: store.capacity,
+    free: store.free,
+    reserved: store.reserved,
+    seenAt: store.seenAt?.toISOString() ?? null,
+  };
+}

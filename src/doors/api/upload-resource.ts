@@ -1,0 +1,32 @@
+import type { DataAccess, UploadResource } from '../../contract/api/upload.ts';
+import { formatDigest } from '../../core/digest.ts';
+import type { Upload } from '../../core/nouns.ts';
+import type { Access } from '../../service/control/use-cases.ts';
+
+/** `chunkSize` is what clients are told to send in one PUT, bytes. */
+export function uploadResourceOf(upload: Upload, chunkSize: number): UploadResource {
+  return {
+    id: upload.id,
+    imageId: upload.imageId,
+    taskId: upload.taskId,
+    name: upload.name,
+    state: upload.state,
+    status: upload.status,
+    declaredSize: upload.declaredSize,
+    receivedBytes: upload.receivedBytes,
+    zeroBytes: upload.zeroBytes,
+    format: upload.format,
+    digest: upload.expectedDigest === null ? null : formatDigest(upload.expectedDigest),
+    fingerprint: upload.fingerprint,
+    storeId: upload.storeId,
+    owner: upload.owner,
+    chunkSize,
+    createdAt: upload.createdAt.toISOString(),
+    activeAt: upload.activeAt?.toISOString() ?? null,
+    expiresAt: upload.expiresAt.toISOString(),
+  };
+}
+
+export function accessResourceOf(access: Access): DataAccess {
+  return { url: access.url, token: access.token, expiresAt: access.expiresAt.toISOString() };
+}
