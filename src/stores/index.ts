@@ -1,4 +1,5 @@
 import { openFileStore } from './file/store.ts';
+import { openMemoryStore } from './memory/store.ts';
 import type { Store } from './store.ts';
 
 /** A Store as the configuration describes it. */
@@ -7,6 +8,8 @@ export interface StoreConfig {
   readonly name: string;
   /** Folder of a `file` Store. */
   readonly path: string;
+  /** Bytes a `memory` Store may hold; 1 GiB unless said. */
+  readonly capacity?: number;
 }
 
 /** The list of drivers. Throws `store-failed` when the place cannot be used. */
@@ -15,6 +18,8 @@ export async function openStore(config: StoreConfig): Promise<Store> {
     case 'file':
       return openFileStore({ name: config.name, path: config.path });
     case 'memory':
-      throw new Error('not yet');
+      return openMemoryStore({ name: config.name, capacity: config.capacity ?? MEMORY_CAPACITY });
   }
 }
+
+const MEMORY_CAPACITY = 1024 * 1024 * 1024;

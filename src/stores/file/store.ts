@@ -146,6 +146,8 @@ class FileStore implements Store {
     // Also says at once when the filesystem takes no file of this size.
     await truncateFile(fd, size);
     if (!preallocate) return;
+    // ext4 would take all that is left from everybody before it says no.
+    if (size > (await this.#folder.space()).free) throw this.#noRoom(size);
     for (let offset = 0; offset < size; offset += ALLOCATE) {
       const length = Math.min(ALLOCATE, size - offset);
       if ((await allocate(fd, offset, length)) === 'refused') {
@@ -184,6 +186,14 @@ class FileStore implements Store {
       'store-failed',
       `In the Store "${this.#name}" the key ${key} is not a regular file. Hawser did not put it there: remove it.`,
       { details: { store: this.#name, key } },
+    );
+  }
+
+  #noRoom(size: number): HawserError {
+    return new HawserError(
+      'store-full',
+      `The Store "${this.#name}" has no room for ${size} bytes. Free space on its filesystem, or use another Store.`,
+      { details: { store: this.#name, size } },
     );
   }
 
