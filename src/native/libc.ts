@@ -16,6 +16,8 @@ export interface Libc {
   /** renameat2 with RENAME_NOREPLACE. */
   renameNoReplace(from: string, to: string): Promise<void>;
   advise(fd: number, offset: number, length: number, advice: number): Promise<void>;
+  /** flock(2), exclusive and without waiting; throws EWOULDBLOCK when another has it. It goes with the process. */
+  lock(fd: number): void;
 }
 
 export interface FilePosition {
@@ -56,6 +58,8 @@ const FICLONE = 0x40049409;
 /** Paths are absolute; AT_FDCWD is asked for all the same. */
 const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
 
 type Koffi = typeof import('koffi');
 type Native = ReturnType<ReturnType<Koffi['load']>['func']>;
@@ -91,6 +95,7 @@ function bind(koffi: Koffi): Libc {
   );
   const ioctl = find('int ioctl(int fd, unsigned long request, int argument)');
   const renameat2 = find('int renameat2(int fromFd, const char *from, int toFd, const char *to, uint flags)');
+  const flock = find('int flock(int fd, int operation)');
   const fadvise = find('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
 
   const names = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
@@ -124,6 +129,10 @@ function bind(koffi: Koffi): Libc {
     },
     async renameNoReplace(from, to) {
       await call('renameat2', renameat2, [AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE]);
+    },
+    lock(fd) {
+      if (flock === undefined) throw new SystemCallError('flock', 'ENOSYS');
+      if (flock(fd, LOCK_EX | LOCK_NB) < 0) throw failed('flock', koffi.errno());
     },
     async advise(fd, offset, length, advice) {
       // Answers the errno itself instead of setting it.
