@@ -1,4 +1,5 @@
 import { blockLength, TREE_BLOCK } from '../core/digest.ts';
+import { HawserError } from '../core/errors.ts';
 import { type Range, RangeSet, rangeEnd } from '../core/range.ts';
 import type { Acknowledged } from './acknowledged.ts';
 import type { Delivery } from './delivery.ts';

@@ -1,0 +1,76 @@
+import http from 'node:http';
+import https from 'node:https';
+import type { Fetch, FetchAnswer } from '../../client/ports.ts';
+
+export interface HttpConnectionOptions {
+  /** Certificates to trust beside the system's, PEM. */
+  readonly ca?: string | undefined;
+}
+
+/** Kept connections to servers, shared by API calls and transfers. */
+export class HttpConnection implements Disposable {
+  readonly #plain = new http.Agent({ keepAlive: true });
+  readonly #tls: https.Agent;
+
+  constructor({ ca }: HttpConnectionOptions = {}) {
+    this.#tls = new https.Agent({ keepAlive: true, ...(ca === undefined ? {} : { ca }) });
+  }
+
+  request(url: string, options: http.RequestOptions): http.ClientRequest {
+    return url.startsWith('https:')
+      ? https.request(url, { ...options, agent: this.#tls })
+      : http.request(url, { ...options, agent: this.#plain });
+  }
+
+  /** `fetch` as the API client wants it, over these connections. */
+  readonly fetch: Fetch = (url, init) =>
+    new Promise<FetchAnswer>((resolve, reject) => {
+      const { body, headers, method, signal } = init;
+      const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
+      const request = this.request(url, {
+        method,
+        headers: { ...headers, ...length },
+        ...(signal === undefined ? {} : { signal }),
+      });
+      request.once('error', reject);
+      request.once('response', (response) => {
+        collect(response).then((bytes) => resolve(answerOf(response, bytes)), reject);
+      });
+      request.end(body);
+    });
+
+  [Symbol.dispose](): void {
+    this.#plain.destroy();
+    this.#tls.destroy();
+  }
+}
+
+/** The whole body of an answer; for small ones. */
+export function collect(response: http.IncomingMessage): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    response.on('data', (chunk: Buffer) => chunks.push(chunk));
+    response.once('end', () => resolve(Buffer.concat(chunks)));
+    response.once('error', reject);
+    response.once('close', () => reject(new Error('the connection closed in the middle of the answer')));
+  });
+}
+
+function answerOf(response: http.IncomingMessage, bytes: Buffer): FetchAnswer {
+  return {
+    status: response.statusCode ?? 0,
+    headers: { get: (name) => headerText(response.headers[name.toLowerCase()]) },
+    text: () => Promise.resolve(bytes.toString('utf8')),
+    arrayBuffer: () => Promise.resolve(new Uint8Array(bytes).buffer),
+  };
+}
+
+export function headersOf(response: http.IncomingMessage): Readonly<Record<string, string>> {
+  const pairs = Object.entries(response.headers).map(([name, value]) => [name, headerText(value) ?? ''] as const);
+  return Object.fromEntries(pairs);
+}
+
+function headerText(value: string | readonly string[] | undefined): string | null {
+  if (value === undefined) return null;
+  return typeof value === 'string' ? value : value.join(', ');
+}
