@@ -2,6 +2,7 @@ import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { fingerprintOf } from '../../client/fingerprint.ts';
 import type { FileSource, SourceExtent } from '../../client/ports.ts';
+import { wholeBlocks } from '../../client/source-cuts.ts';
 import { HawserError } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
 import { localExtents } from '../../native/extents.ts';
@@ -9,7 +10,7 @@ import { localExtents } from '../../native/extents.ts';
 /** A file or block device of this machine. Holes are asked for, never read. */
 export interface LocalFile extends FileSource, AsyncDisposable {
   readonly path: string;
-  /** Bytes that are not holes. */
+  /** Bytes of the blocks (1 MiB) that are not all hole. */
   readonly dataSize: number;
 }
 
@@ -34,7 +35,7 @@ async function describe(path: string, handle: FileHandle): Promise<LocalFile> {
   }
   const size = before.isFile() ? Number(before.size) : await deviceSize(before.rdev);
   const extents = (range: Range) => localExtents(handle.fd, rangeEnd(range), range.offset);
-  const dataSize = Math.min(size, before.isFile() ? Number(before.blocks) * 512 : size);
+  const dataSize = before.isFile() ? dataBytes(extents({ offset: 0, length: size }), size) : size;
   return {
     kind: 'file',
     path,
@@ -55,6 +56,19 @@ async function describe(path: string, handle: FileHandle): Promise<LocalFile> {
     },
     [Symbol.asyncDispose]: () => handle.close(),
   };
+}
+
+/** Whole blocks with any data in them: that is what will be sent. */
+function dataBytes(extents: Iterable<SourceExtent>, size: number): number {
+  let sum = 0;
+  let counted = 0;
+  for (const extent of extents) {
+    if (extent.kind === 'hole') continue;
+    const block = wholeBlocks(extent, size);
+    sum += Math.max(0, rangeEnd(block) - Math.max(counted, block.offset));
+    counted = rangeEnd(block);
+  }
+  return sum;
 }
 
 async function readWhole(handle: FileHandle, into: Uint8Array, offset: number): Promise<void> {
