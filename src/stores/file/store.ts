@@ -61,6 +61,7 @@ class FileStore implements Store {
   async reopen(key: string): Promise<BlockWriter> {
     checkKey(key);
     if (this.#writers.has(key)) {
+      await this.#checkUnsealed(key);
       throw new HawserError('in-use', `The key has an open writer in the Store "${this.#name}". Close it first.`);
     }
     return this.#claim(key, () => this.#reopen(key));
@@ -125,7 +126,7 @@ class FileStore implements Store {
     const { fd, facts } = await this.#openFile('incoming', key, CREATE);
     try {
       // Looked at after our name exists: whoever sealed this key before has moved his away by then.
-      if ((await this.#folder.look('objects', key)) !== undefined) throw this.#taken('is sealed');
+      await this.#checkUnsealed(key);
       if (size !== undefined && size > 0) await this.#shape(fd, size, preallocate === true);
       await this.#folder.sync('incoming');
     } catch (error) {
@@ -137,9 +138,13 @@ class FileStore implements Store {
   }
 
   async #reopen(key: string): Promise<FileWriter> {
-    if ((await this.#folder.look('objects', key)) !== undefined) throw this.#taken('is sealed');
+    await this.#checkUnsealed(key);
     const { fd, facts } = await this.#openFile('incoming', key, READ_WRITE);
     return this.#writer(key, fd, facts);
+  }
+
+  async #checkUnsealed(key: string): Promise<void> {
+    if ((await this.#folder.look('objects', key)) !== undefined) throw this.#taken('is sealed');
   }
 
   async #shape(fd: number, size: number, preallocate: boolean): Promise<void> {

@@ -1,0 +1,4 @@
+import { storeConformance } from './store-conformance.ts';
+import { memoryPlace } from './store-places.ts';
+
+storeConformance('memory', { make: () => memoryPlace(), makeSmall: (bytes) => memoryPlace(bytes), runs: 200 });
