@@ -1,0 +1,50 @@
+const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** Binary units, three digits: `1.25 GiB`, `12.5 GiB`, `125 GiB`. */
+export function formatBytes(bytes: number | null | undefined): string {
+  if (bytes === null || bytes === undefined) return '–';
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1023.5 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+  return `${value.toFixed(digits).replace(/\.0+$/, '')} ${units[unit]}`;
+}
+
+export function formatRate(bytesPerSecond: number | null | undefined): string {
+  return bytesPerSecond ? `${formatBytes(bytesPerSecond)}/s` : '–';
+}
+
+/** `3 GiB (3,221,225,472 bytes)` where the exact number matters. */
+export function exactBytes(bytes: number | null): string {
+  if (bytes === null) return 'not known yet';
+  return bytes < 1024 ? `${bytes} bytes` : `${formatBytes(bytes)} (${new Intl.NumberFormat('en').format(bytes)} bytes)`;
+}
+
+/** `8 s`, `3 min`, `1 h 20 min`, `2 d 4 h`. */
+export function formatDuration(seconds: number): string {
+  if (!Number.isFinite(seconds) || seconds < 0) return '–';
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.round(whole / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** Never 100 before all is there, never 0 once something is. */
+export function percent(done: number, total: number | null): number | undefined {
+  if (total === null) return undefined;
+  if (total === 0) return 100;
+  const share = (done / total) * 100;
+  if (done >= total) return 100;
+  return done > 0 ? Math.min(99, Math.max(1, Math.floor(share))) : 0;
+}
+
+export function timeLeft(done: number, total: number | null, rate: number | null): string | undefined {
+  if (total === null || !rate) return undefined;
+  return formatDuration((total - done) / rate);
+}
