@@ -1,0 +1,112 @@
+import { Kysely, PostgresDialect } from 'kysely';
+import { type Migration, Migrator } from 'kysely/migration';
+import pg from 'pg';
+import { HawserError } from '../core/errors.ts';
+import type { ControlDb, Waker } from '../service/control/ports.ts';
+import { createAccountRecords, createAuditRecords } from './accounts.ts';
+import { createImageRecords } from './images.ts';
+import * as first from './migrations/0001-first.ts';
+import { createMove } from './move.ts';
+import { createStoreRecords } from './stores.ts';
+import type { Tables } from './tables.ts';
+import { createTaskRecords } from './tasks.ts';
+import { createUploadRecords } from './uploads.ts';
+import { createWaker } from './waker.ts';
+
+/** Where PostgreSQL is: a URL, or what host/postgres says. */
+export type DatabaseAddress =
+  | { readonly url: string }
+  | { readonly host: string; readonly port: number; readonly user: string; readonly database: string };
+
+export interface OpenDatabase extends AsyncDisposable {
+  readonly db: ControlDb;
+  readonly waker: Waker;
+  /** Whether PostgreSQL answers; for readiness. */
+  ping(): Promise<boolean>;
+}
+
+export interface OpenOptions {
+  /** One line for each error of an idle connection; the pool makes new ones by itself. */
+  readonly onError?: ((error: Error) => void) | undefined;
+  /** Connections at most (10); the waker takes two more. */
+  readonly connections?: number | undefined;
+}
+
+const migrations: Readonly<Record<string, Migration>> = { '0001-first': first };
+
+/** Connects, brings the tables up to date (safe with several controls: one migrates, the others wait). */
+export async function openDatabase(address: DatabaseAddress, options: OpenOptions = {}): Promise<OpenDatabase> {
+  const onError = options.onError ?? (() => {});
+  const connection = 'url' in address ? { connectionString: address.url } : address;
+  const pool = new pg.Pool({
+    ...connection,
+    max: options.connections ?? 10,
+    connectionTimeoutMillis: 30_000,
+    types: { getTypeParser },
+  });
+  // Without a listener an idle connection that breaks would end the process.
+  pool.on('error', onError);
+  pool.on('connect', (client) => client.on('error', onError));
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+  try {
+    await migrate(kysely);
+  } catch (error) {
+    await kysely.destroy();
+    throw error;
+  }
+  return {
+    db: controlDb(kysely, (run) => kysely.transaction().execute((trx) => run(controlDb(trx, nested)))),
+    waker: createWaker(connection, onError),
+    ping: async () => {
+      try {
+        await pool.query('select 1');
+        return true;
+      } catch {
+        return false;
+      }
+    },
+    [Symbol.asyncDispose]: () => kysely.destroy(),
+  };
+}
+
+function controlDb(kysely: Kysely<Tables>, transaction: ControlDb['transaction']): ControlDb {
+  return {
+    images: createImageRecords(kysely),
+    uploads: createUploadRecords(kysely),
+    tasks: createTaskRecords(kysely),
+    stores: createStoreRecords(kysely),
+    accounts: createAccountRecords(kysely),
+    audit: createAuditRecords(kysely),
+    move: createMove(kysely),
+    transaction,
+  };
+}
+
+function nested(): never {
+  throw new HawserError('internal', 'A transaction was begun inside a transaction.');
+}
+
+async function migrate(kysely: Kysely<Tables>): Promise<void> {
+  const migrator = new Migrator({ db: kysely, provider: { getMigrations: async () => ({ ...migrations }) } });
+  const { error } = await migrator.migrateToLatest();
+  if (error === undefined) return;
+  throw new HawserError(
+    'unavailable',
+    `The database could not be brought up to date: ${error instanceof Error ? error.message : String(error)}`,
+    { cause: error },
+  );
+}
+
+const INT8 = 20;
+
+/** bigint columns hold bytes, which fit a safe integer; anything else is a fault to hear of. */
+function getTypeParser(oid: number, format?: 'text' | 'binary') {
+  if (oid === INT8 && format !== 'binary') return parseSafeInteger;
+  return pg.types.getTypeParser(oid, format ?? 'text');
+}
+
+function parseSafeInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new HawserError('internal', `The database holds ${text}, beyond 2^53.`);
+  return value;
+}

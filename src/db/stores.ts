@@ -1,0 +1,115 @@
+import { type Kysely, sql } from 'kysely';
+import type { StoreRecord } from '../core/nouns.ts';
+import type { StoreRecords } from '../service/control/ports.ts';
+import type { Tables } from './tables.ts';
+
+export function createStoreRecords(db: Kysely<Tables>): StoreRecords {
+  return { ...stores(db), ...hosts(db) };
+}
+
+function described(db: Kysely<Tables>) {
+  return db
+    .selectFrom('stores as s')
+    .innerJoin('hosts as h', 'h.id', 's.host_id')
+    .select(['s.id', 's.name', 's.driver', 's.host_id', 'h.name as host_name', 'h.online', 's.problem', 's.enabled'])
+    .select(['s.capacity', 's.free', 's.seen_at'])
+    .select(
+      // What was promised less what was written already: zeros take no space.
+      sql<number>`(select coalesce(sum(greatest(0, u.reserved - (u.received_bytes - u.zero_bytes))), 0)::bigint
+        from uploads u where u.store_id = s.id and u.state in ('open', 'paused', 'finishing'))`.as('reserved'),
+    )
+    .orderBy('s.name')
+    .orderBy('s.id');
+}
+
+function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockAll' | 'setEnabled' | 'saveStores'> {
+  return {
+    list: async () => (await described(db).execute()).map(storeOf),
+    find: async (id) => {
+      const row = await described(db).where('s.id', '=', id).executeTakeFirst();
+      return row && storeOf(row);
+    },
+    lockAll: async () => {
+      await db.selectFrom('stores').select('id').orderBy('id').forNoKeyUpdate().execute();
+      return (await described(db).execute()).map(storeOf);
+    },
+    setEnabled: async (id, enabled) => {
+      await db.updateTable('stores').set({ enabled }).where('id', '=', id).execute();
+    },
+    saveStores: async (seen) => {
+      for (const store of [...seen].sort((a, b) => (a.storeId < b.storeId ? -1 : 1))) {
+        const now = {
+          host_id: store.hostId,
+          name: store.name,
+          driver: store.driver,
+          capacity: store.capacity,
+          free: store.free,
+          problem: store.problem,
+          seen_at: sql<Date>`now()`,
+        };
+        await db
+          .insertInto('stores')
+          .values({ id: store.storeId, ...now })
+          .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
+          .execute();
+      }
+    },
+  };
+}
+
+function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'markSilent' | 'dataUrls'> {
+  return {
+    saveHost: async (host) => {
+      const now = {
+        name: host.name,
+        boot_id: host.bootId,
+        version: host.version,
+        data_urls: JSON.stringify(host.dataUrls),
+        online: true,
+        seen_at: sql<Date>`now()`,
+      };
+      await db
+        .insertInto('hosts')
+        .values({ id: host.hostId, ...now })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
+        .execute();
+    },
+    heard: async (hostId) => {
+      await db.updateTable('hosts').set({ online: true, seen_at: sql<Date>`now()` }).where('id', '=', hostId).execute();
+    },
+    markSilent: async (seconds) => {
+      const rows = await db
+        .updateTable('hosts')
+        .set({ online: false })
+        .where('online', '=', true)
+        .where('seen_at', '<', sql<Date>`now() - make_interval(secs => ${seconds})`)
+        .returning('id')
+        .execute();
+      return rows.map((row) => row.id);
+    },
+    dataUrls: async (hostId) => {
+      const row = await db.selectFrom('hosts').select('data_urls').where('id', '=', hostId).executeTakeFirst();
+      return row?.data_urls ?? [];
+    },
+  };
+}
+
+type StoreRow = Awaited<ReturnType<ReturnType<typeof described>['execute']>>[number];
+
+function storeOf(row: StoreRow): StoreRecord {
+  const state = row.online ? (row.problem === null ? 'online' : 'failed') : 'offline';
+  return {
+    id: row.id,
+    name: row.name,
+    driver: row.driver,
+    hostId: row.host_id,
+    hostName: row.host_name,
+    state,
+    status: row.online ? (row.problem ?? '') : `The host ${row.host_name} does not answer.`,
+    enabled: row.enabled,
+    capacity: row.capacity,
+    free: row.free,
+    reserved: row.reserved,
+    seenAt: row.seen_at,
+  };
+}

@@ -1,0 +1,31 @@
+import type { Config } from '../../config/schema.ts';
+import type { Agents } from './agents.ts';
+import type { ChangeHub } from './changes.ts';
+import type { LiveUploads } from './live.ts';
+import type { ControlDb, Waker } from './ports.ts';
+
+/** What every use case stands on. */
+export interface Context {
+  readonly db: ControlDb;
+  readonly waker: Waker;
+  readonly agents: Agents;
+  readonly changes: ChangeHub;
+  readonly live: LiveUploads;
+  readonly config: ControlConfig;
+  readonly randomId: () => string;
+  /** 256 random bits, base64url. */
+  readonly randomSecret: () => string;
+  /** 0 ≤ x < 1 */
+  readonly chance: () => number;
+  readonly now: () => Date;
+  readonly log: Log;
+}
+
+export type ControlConfig = Pick<Config, 'uploads' | 'limits'>;
+
+/** One line an event. */
+export interface Log {
+  info(fields: Readonly<Record<string, unknown>>): void;
+  warn(fields: Readonly<Record<string, unknown>>): void;
+  error(fields: Readonly<Record<string, unknown>>): void;
+}

@@ -1,0 +1,204 @@
+import type { AgentEvent, AgentLink, StoreReport, UploadReport } from '../../contract/link.ts';
+import { isErrorCode, toHawserError } from '../../core/errors.ts';
+import type { Context } from './context.ts';
+import { endUpload } from './ending.ts';
+import { completeUpload } from './finish.ts';
+import type { LiveUpload } from './live.ts';
+import type { StoreSeen, UploadRow } from './ports.ts';
+import { reconcile } from './reconcile.ts';
+import { takeWork } from './work.ts';
+
+/** How often an Upload's numbers go to the database. */
+const WRITE_GAP = 2_000;
+const SILENT_SECONDS = 10;
+
+/** Takes what agents report, and watches what they no longer do. */
+export class Reports {
+  readonly #context: Context;
+  readonly #heardAt = new Map<string, number>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /**
+   * Follows one agent until the signal fires. When a report cannot be taken (the database is away)
+   * the stream begins anew, and its first report is `full`: nothing is missed.
+   */
+  async follow(link: AgentLink, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const connection = new AbortController();
+      try {
+        let hostId: string | undefined;
+        for await (const event of link.events(AbortSignal.any([signal, connection.signal]))) {
+          if (event.kind === 'full') hostId = event.host.hostId;
+          if (hostId !== undefined) await this.take(hostId, event, link);
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#context.log.error({ event: 'report.failed', error: toHawserError(error).message });
+      } finally {
+        connection.abort();
+      }
+      await pause(500, signal);
+    }
+  }
+
+  async take(hostId: string, event: AgentEvent, link: AgentLink): Promise<void> {
+    const { db } = this.#context;
+    switch (event.kind) {
+      case 'full':
+        await db.stores.saveHost(event.host);
+        await this.#takeStores(hostId, event.host.stores);
+        this.#context.agents.set(hostId, link);
+        await reconcile(this.#context, event);
+        for (const upload of event.uploads) await this.takeUpload(upload);
+        break;
+      case 'upload':
+        await this.takeUpload(event.upload);
+        break;
+      case 'work':
+        await takeWork(this.#context, event.work);
+        break;
+      case 'stores':
+        await this.#takeStores(hostId, event.stores);
+        break;
+      case 'alive':
+        break;
+    }
+    await this.#heard(hostId);
+  }
+
+  async takeUpload(report: UploadReport): Promise<void> {
+    const { live, now } = this.#context;
+    const known = live.get(report.uploadId);
+    const row =
+      known?.phase === 'running' && report.sealed === null && report.problem === null
+        ? undefined
+        : await this.#find(report);
+    if (known === undefined && row === undefined) return;
+    if (report.sealed !== null) {
+      await completeUpload(this.#context, report.uploadId, report.sealed);
+      return;
+    }
+    const upload = known ?? (row && live.add(liveOf(row), now()));
+    if (upload === undefined) return;
+    const grew = live.take(upload, report, now());
+    if (row !== undefined && report.problem !== null && (await this.#meet(upload, row, report.problem))) return;
+    if (grew && row?.state === 'open') await this.#running(upload);
+    this.#context.changes.touch('upload', upload.uploadId);
+    this.#context.changes.touch('task', upload.taskId);
+    if (grew) this.#context.changes.touch('image', upload.imageId);
+    await this.#write(upload);
+  }
+
+  /** Once a second: writes what waits, notices clients that went away and hosts that fell silent. */
+  async tick(): Promise<void> {
+    const { live, now, config, db, changes } = this.#context;
+    for (const upload of [...live.all()]) {
+      await this.#write(upload);
+      const idle = now().getTime() - (upload.bytesAt?.getTime() ?? 0);
+      if (upload.phase === 'running' && upload.connections === 0 && idle > config.uploads.awayAfterSeconds * 1000) {
+        await this.#away(upload);
+      }
+      if (idle < 8_000 && upload.phase === 'running') changes.touch('task', upload.taskId);
+    }
+    for (const hostId of await db.stores.markSilent(SILENT_SECONDS)) {
+      this.#context.log.warn({ event: 'host.silent', hostId });
+      for (const store of await db.stores.list()) if (store.hostId === hostId) changes.touch('store', store.id);
+    }
+  }
+
+  async #find(report: UploadReport): Promise<UploadRow | undefined> {
+    const row = await this.#context.db.uploads.find(report.uploadId);
+    if (row === undefined || row.generation !== report.generation || row.duty !== null) return undefined;
+    return row.state === 'open' || row.state === 'paused' || row.state === 'finishing' ? row : undefined;
+  }
+
+  /** True when the problem ended the Upload. */
+  async #meet(
+    upload: LiveUpload,
+    row: UploadRow,
+    problem: { readonly code: string; readonly message: string },
+  ): Promise<boolean> {
+    const code = isErrorCode(problem.code) ? problem.code : 'internal';
+    if (code === 'format-unsafe' || code === 'format-mismatch' || code === 'too-large') {
+      return endUpload(this.#context, row, { to: 'failed', status: problem.message, cause: code, image: 'failed' });
+    }
+    const paused = await this.#context.db.move('tasks', row.taskId, 'PAUSED', {
+      from: ['INITIATED', 'RUNNING'],
+      status: problem.message,
+      cause: code,
+    });
+    if (paused) upload.phase = 'other';
+    return false;
+  }
+
+  async #running(upload: LiveUpload): Promise<void> {
+    const { db } = this.#context;
+    await db.transaction(async (tx) => {
+      const copyId = (await tx.uploads.find(upload.uploadId))?.copyId;
+      if (copyId !== undefined) await tx.move('copies', copyId, 'in-progress', { from: ['pending'] });
+      await tx.move('images', upload.imageId, 'in-progress', { from: ['pending'], status: '' });
+      await tx.move('tasks', upload.taskId, 'RUNNING', { from: ['INITIATED', 'PAUSED'], status: 'Receiving' });
+    });
+    upload.phase = 'running';
+  }
+
+  async #away(upload: LiveUpload): Promise<void> {
+    await this.#context.db.move('tasks', upload.taskId, 'PAUSED', {
+      from: ['RUNNING'],
+      status: 'Waiting for the client to send on',
+      cause: 'client-away',
+    });
+    upload.phase = 'other';
+    this.#context.changes.touch('task', upload.taskId);
+  }
+
+  async #write(upload: LiveUpload): Promise<void> {
+    const { db, now, config } = this.#context;
+    if (!upload.dirty || now().getTime() - upload.writtenAt < WRITE_GAP) return;
+    const { receivedBytes, zeroBytes, declaredSize, active } = upload;
+    upload.dirty = false;
+    upload.active = false;
+    upload.writtenAt = now().getTime();
+    const { expireAfterSeconds } = config.uploads;
+    await db.uploads.setProgress(upload.uploadId, {
+      receivedBytes,
+      zeroBytes,
+      declaredSize,
+      active,
+      expireAfterSeconds,
+    });
+    this.#context.changes.touch('store', upload.storeId);
+  }
+
+  async #takeStores(hostId: string, stores: readonly StoreReport[]): Promise<void> {
+    await this.#context.db.stores.saveStores(stores.map((store): StoreSeen => ({ ...store, hostId })));
+    for (const store of stores) this.#context.changes.touch('store', store.storeId);
+  }
+
+  async #heard(hostId: string): Promise<void> {
+    const now = this.#context.now().getTime();
+    if (now - (this.#heardAt.get(hostId) ?? 0) < WRITE_GAP) return;
+    this.#heardAt.set(hostId, now);
+    await this.#context.db.stores.heard(hostId);
+  }
+}
+
+function liveOf(row: UploadRow) {
+  const { id: uploadId, taskId, imageId, storeId, receivedBytes, zeroBytes } = row;
+  return { uploadId, taskId, imageId, storeId, receivedBytes, zeroBytes };
+}
+
+function pause(time: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, time);
+    signal.addEventListener('abort', done, { once: true });
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    }
+  });
+}

@@ -1,0 +1,21 @@
+import { HawserError } from '../../core/errors.ts';
+import type { Context } from './context.ts';
+import type { StoreUseCases } from './use-cases.ts';
+
+/** Everybody sees the Stores, since uploads may name one; only admins change them. */
+export function createStores(context: Context): StoreUseCases {
+  const { db } = context;
+  return {
+    list: () => db.stores.list(),
+    setEnabled: async (actor, id, enabled) => {
+      if (actor.role !== 'admin')
+        throw new HawserError('forbidden', 'Only an administrator enables or disables a store.');
+      const before = await db.stores.find(id);
+      if (before === undefined) throw new HawserError('not-found', 'There is no such store; see the list of stores.');
+      await db.stores.setEnabled(id, enabled);
+      await db.audit.append({ actor: actor.user, action: enabled ? 'store.enable' : 'store.disable', subject: id });
+      context.changes.touch('store', id);
+      return { ...before, enabled };
+    },
+  };
+}

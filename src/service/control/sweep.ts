@@ -1,0 +1,32 @@
+import type { Context } from './context.ts';
+import { endUpload, removeBytes, settle } from './ending.ts';
+
+/**
+ * Ends Uploads that nobody fills any more, and tries again what an agent that was away could not be
+ * told. Safe at any time and on several controls at once: every step is a compare-and-set or repeatable.
+ */
+export async function sweep(context: Context): Promise<void> {
+  const { db } = context;
+  for (const upload of await db.uploads.expired(context.now())) {
+    const { expireAfterSeconds } = context.config.uploads;
+    const status = `The upload expired: nothing was received for ${spoken(expireAfterSeconds)}.`;
+    await endUpload(context, upload, { to: 'expired', status, cause: 'expired', image: 'failed' });
+  }
+  for (const upload of await db.uploads.withDuty()) {
+    if (context.agents.has(upload.hostId)) await settle(context, upload);
+  }
+  for (const copy of await db.images.copiesToRemove()) {
+    if (context.agents.has(copy.hostId)) await removeBytes(context, copy);
+  }
+}
+
+function spoken(seconds: number): string {
+  for (const [unit, length] of [
+    ['days', 86_400],
+    ['hours', 3_600],
+    ['minutes', 60],
+  ] as const) {
+    if (seconds >= 2 * length) return `${Math.round(seconds / length)} ${unit}`;
+  }
+  return `${seconds} seconds`;
+}

@@ -1,0 +1,202 @@
+import { createHash, randomUUID } from 'node:crypto';
+import type {
+  AgentCommand,
+  AgentEvent,
+  AgentLink,
+  AgentRequest,
+  AgentResponse,
+  UploadReport,
+  WorkReport,
+} from '../src/contract/link.ts';
+import { HawserError } from '../src/core/errors.ts';
+
+interface Held {
+  report: UploadReport;
+  readonly storeId: string;
+  readonly key: string;
+  readonly reserve: number;
+}
+
+/**
+ * An agent that keeps the link's promises (idempotent commands, a ledger of space, reports that begin
+ * with `full`) and holds no bytes: tests say what arrived. For control's tests where the wire and the
+ * Stores are not the matter.
+ */
+export class PlainAgent implements AgentLink {
+  readonly hostId = randomUUID();
+  readonly stores: { storeId: string; name: string; capacity: number; free: number; problem: string | null }[];
+  readonly uploads = new Map<string, Held>();
+  readonly work = new Map<string, WorkReport>();
+  readonly copies = new Set<string>();
+  readonly tickets = new Set<string>();
+  readonly calls: AgentCommand[] = [];
+  /** While set, every call fails with it. */
+  down: HawserError | undefined;
+  /** What the next finish throws. */
+  refuseFinish: HawserError | undefined;
+  /** Flat digests that were computed in passing. */
+  flat: Record<string, string> = {};
+  #wake: (() => void)[] = [];
+  #queue: AgentEvent[] = [];
+
+  constructor(stores: readonly { readonly name: string; readonly free: number }[]) {
+    this.stores = stores.map((store) => ({ ...store, storeId: randomUUID(), capacity: store.free, problem: null }));
+  }
+
+  async call<C extends AgentCommand>(command: C, request: AgentRequest<C>): Promise<AgentResponse<C>> {
+    await Promise.resolve();
+    this.calls.push(command);
+    if (this.down !== undefined) throw this.down;
+    return this.#answer(command, request) as AgentResponse<C>;
+  }
+
+  async *events(signal: AbortSignal): AsyncIterable<AgentEvent> {
+    this.#queue = [];
+    yield this.full();
+    while (!signal.aborted) {
+      const next = this.#queue.shift();
+      if (next !== undefined) {
+        yield next;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake.push(resolve);
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+  }
+
+  say(event: AgentEvent): void {
+    this.#queue.push(event);
+    for (const wake of this.#wake.splice(0)) wake();
+  }
+
+  full(): Extract<AgentEvent, { kind: 'full' }> {
+    const stores = this.stores.map((store) => ({ ...store, driver: 'memory' }));
+    const host = { hostId: this.hostId, name: 'plain', bootId: 'b', version: '0', linkVersion: 1, minLinkVersion: 1 };
+    return {
+      kind: 'full',
+      host: { ...host, dataUrls: ['http://127.0.0.1:1/'], stores },
+      uploads: [...this.uploads.values()].map((held) => held.report),
+      work: [...this.work.values()],
+    };
+  }
+
+  /** Bytes arrived; returns the event that tells. */
+  receive(
+    uploadId: string,
+    receivedBytes: number,
+    more: Partial<UploadReport> = {},
+  ): Extract<AgentEvent, { kind: 'upload' }> {
+    const held = this.#held(uploadId);
+    held.report = { ...held.report, receivedBytes, activeAt: new Date().toISOString(), connections: 1, ...more };
+    return { kind: 'upload', upload: held.report };
+  }
+
+  #answer(command: AgentCommand, request: unknown): unknown {
+    const asked = request as AgentRequest<'openUpload'> &
+      AgentRequest<'finishUpload'> &
+      AgentRequest<'startWork'> &
+      AgentRequest<'removeCopy'> &
+      AgentRequest<'installTicket'>;
+    switch (command) {
+      case 'openUpload':
+        return this.#open(asked);
+      case 'describeUpload':
+        return this.#held(asked.uploadId).report;
+      case 'pauseUpload':
+      case 'resumeUpload': {
+        const held = this.#held(asked.uploadId);
+        held.report = { ...held.report, state: command === 'pauseUpload' ? 'paused' : 'open' };
+        return held.report;
+      }
+      case 'finishUpload':
+        return this.#finish(asked);
+      case 'discardUpload':
+      case 'forgetUpload':
+        this.uploads.delete(asked.uploadId);
+        return {};
+      case 'removeCopy':
+        this.copies.delete(asked.key);
+        return {};
+      case 'installTicket':
+        this.tickets.add(asked.ticketId);
+        return { expiresAt: new Date(Date.now() + asked.timeoutSeconds * 1000).toISOString() };
+      case 'revokeTicket':
+        this.tickets.delete(asked.ticketId);
+        return {};
+      case 'startWork': {
+        const known = this.work.get(asked.taskId);
+        const fresh = {
+          taskId: asked.taskId,
+          generation: asked.generation,
+          state: 'running',
+          doneBytes: 0,
+          totalBytes: 10,
+          problem: null,
+          result: null,
+        } as const;
+        this.work.set(asked.taskId, known ?? fresh);
+        return known ?? fresh;
+      }
+      case 'cancelWork':
+      case 'forgetWork':
+        this.work.delete(asked.taskId);
+        return {};
+      case 'pauseWork':
+      case 'resumeWork': {
+        const known = this.work.get(asked.taskId);
+        if (known === undefined) throw new HawserError('not-found', 'no such work');
+        const now = { ...known, state: command === 'pauseWork' ? 'paused' : 'running' } as const;
+        this.work.set(asked.taskId, now);
+        return now;
+      }
+      default:
+        throw new HawserError('unsupported', command);
+    }
+  }
+
+  #open(asked: AgentRequest<'openUpload'>): UploadReport {
+    const known = this.uploads.get(asked.uploadId);
+    if (known !== undefined) return known.report;
+    const store = this.stores.find((one) => one.storeId === asked.storeId);
+    if (store === undefined) throw new HawserError('not-found', 'no such store');
+    const promised = [...this.uploads.values()].filter((one) => one.storeId === asked.storeId);
+    const taken = promised.reduce((sum, one) => sum + one.reserve, 0);
+    if (taken + asked.reserve > store.free) throw new HawserError('store-full', 'the ledger says no');
+    const { uploadId, generation, declaredSize, storeId, key, reserve } = asked;
+    const numbers = { receivedBytes: 0, zeroBytes: 0, activeAt: null, connections: 0, problem: null, sealed: null };
+    const report = { uploadId, generation, state: 'open', declaredSize, ...numbers } as const;
+    this.uploads.set(uploadId, { report, storeId, key, reserve });
+    return report;
+  }
+
+  #finish(asked: AgentRequest<'finishUpload'>): UploadReport {
+    const held = this.#held(asked.uploadId);
+    if (held.report.sealed !== null) return held.report;
+    if (this.refuseFinish !== undefined) throw this.refuseFinish;
+    const size = asked.size ?? held.report.receivedBytes;
+    if (held.report.receivedBytes < size)
+      throw new HawserError('incomplete', 'bytes are missing', { details: { missing: [] } });
+    const treeDigest = createHash('sha256').update(asked.uploadId).digest('hex');
+    if (asked.treeDigest !== null && asked.treeDigest !== treeDigest) throw new HawserError('digest-mismatch', 'tree');
+    const sealed = {
+      size,
+      storedSize: size,
+      treeDigest,
+      digests: this.flat,
+      format: 'raw',
+      virtualSize: size,
+      fingerprint: 'f',
+    } as const;
+    held.report = { ...held.report, state: 'sealed', sealed };
+    this.copies.add(held.key);
+    return held.report;
+  }
+
+  #held(uploadId: string): Held {
+    const held = this.uploads.get(uploadId);
+    if (held === undefined) throw new HawserError('not-found', 'no such upload');
+    return held;
+  }
+}
