@@ -5,10 +5,10 @@ import type { Acknowledged } from './acknowledged.ts';
 import type { ApiClient } from './api-client.ts';
 import type { ChunkSizer } from './chunk-sizer.ts';
 import type { DataRoute, DataTarget } from './data-route.ts';
-import { following } from './in-lanes.ts';
 import type { Patience } from './patience.ts';
 import type { Clock, TransportAnswer, UploadTransport } from './ports.ts';
 import { errorOfAnswer } from './problem.ts';
+import { watched } from './stall-watch.ts';
 import type { UploadStatus } from './upload-progress.ts';
 
 export interface DeliveryParts {
@@ -101,42 +101,20 @@ export class Delivery {
     status.change({ done: acknowledged.bytes, sent: status.now.sent + part.length });
   }
 
-  async #watchedPut(part: Range, body: Uint8Array, target: DataTarget): Promise<TransportAnswer> {
-    const { clock, signal, size, stallMs, status, transport } = this.#parts;
-    const { controller, release } = following(signal);
-    const ended = new AbortController();
-    let movedAt = clock.now();
-    let moved = 0;
-    const watch = async () => {
-      for (;;) {
-        const left = stallMs - (clock.now() - movedAt);
-        if (left <= 0) return controller.abort(stalledError(part, stallMs));
-        await clock.delay(left, ended.signal);
-      }
+  #watchedPut(part: Range, body: Uint8Array, target: DataTarget): Promise<TransportAnswer> {
+    const { size, status, transport } = this.#parts;
+    const headers = {
+      ...target.headers,
+      'content-type': 'application/octet-stream',
+      'content-range': `bytes ${part.offset}-${rangeEnd(part) - 1}/${size ?? '*'}`,
     };
-    const watching = watch().catch(() => undefined);
-    try {
-      return await transport.put({
-        url: target.url,
-        headers: {
-          ...target.headers,
-          'content-type': 'application/octet-stream',
-          'content-range': `bytes ${part.offset}-${rangeEnd(part) - 1}/${size ?? '*'}`,
-        },
-        body,
-        onSent: (bytes) => {
-          if (bytes <= moved) return;
-          moved = bytes;
-          movedAt = clock.now();
-          status.underway(part, bytes);
-        },
-        signal: controller.signal,
-      });
-    } finally {
-      ended.abort();
-      release();
-      await watching;
-    }
+    return watched(this.#parts, (signal, moved) => {
+      const onSent = (bytes: number) => {
+        moved(bytes);
+        status.underway(part, bytes);
+      };
+      return transport.put({ url: target.url, headers, body, onSent, signal });
+    });
   }
 
   /** No answer: wait, then ask what arrived. Two breaks in a row without one byte: smaller requests. */
@@ -197,14 +175,6 @@ export function refuseEnded(upload: UploadResource): void {
     code,
     `The upload ${upload.id} of "${upload.name}" was ${upload.state}${upload.status === '' ? '' : `: ${upload.status}`}.`,
     { details: { next: 'Begin it anew.', uploadId: upload.id } },
-  );
-}
-
-function stalledError(part: Range, stallMs: number): HawserError {
-  return new HawserError(
-    'connection-lost',
-    `For ${Math.round(stallMs / 1000)} s nothing moved while ${part.length} bytes at ${part.offset} were being sent.`,
-    { details: { stalled: true } },
   );
 }
 

@@ -51,7 +51,7 @@ export interface UploadTransport {
 export interface GetRequest {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Filled from its start with the body of a 2xx answer; a longer body is an error. */
+  /** Filled from its start with the body of a 2xx answer. A body that announces to be longer is not read at all. */
   readonly into: Uint8Array;
   readonly onReceived?: (bytes: number) => void;
   readonly signal: AbortSignal;

@@ -70,6 +70,11 @@ export class NodeTransport implements UploadTransport, DownloadTransport {
           collect(response).then((body) => resolve({ ...answer, body: body.toString('utf8'), length: 0 }), reject);
           return;
         }
+        if (Number(answer.headers['content-length'] ?? 0) > into.length) {
+          request.destroy();
+          resolve({ ...answer, body: '', length: 0 });
+          return;
+        }
         let length = 0;
         response.on('data', (chunk: Buffer) => {
           if (length + chunk.length > into.length) {

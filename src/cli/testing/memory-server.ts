@@ -32,8 +32,6 @@ interface Stored {
   data: Buffer;
   received: RangeSet;
   zeros: RangeSet;
-  /** What a client has been told that it is there. */
-  told: RangeSet;
 }
 
 /** The routes that an upload and a download need, in memory, with faults to order. */
@@ -42,7 +40,7 @@ export class MemoryServer implements AsyncDisposable {
   /** PUTs with longer bodies get nginx's 413. */
   bodyLimit = Number.POSITIVE_INFINITY;
   chunkSize = 16 * TREE_BLOCK;
-  /** Bytes that a client sent although it had been told that they are there. */
+  /** Bytes that a client sent although they are there. */
   resent = 0;
   /** Bytes of data bodies that arrived, and the lengths of the PUTs. */
   readonly puts: number[] = [];
@@ -127,7 +125,6 @@ export class MemoryServer implements AsyncDisposable {
     } else if (what === undefined) this.#json(response, resource(upload, this.chunkSize));
     else if (what === 'data') await this.#put(upload, request, response);
     else if (what === 'ranges') {
-      upload.told = RangeSet.of(upload.received);
       this.#json(response, {
         declaredSize: upload.declaredSize,
         receivedBytes: upload.received.bytes,
@@ -142,7 +139,6 @@ export class MemoryServer implements AsyncDisposable {
         this.#grow(upload, rangeEnd(range));
         upload.received.add(range);
         upload.zeros.add(range);
-        upload.told.add(range);
       }
       this.#json(response, receipt(upload, ranges[0] ?? { offset: 0, length: 0 }));
     } else if (what === 'finish') await this.#finish(upload, request, response);
@@ -159,7 +155,7 @@ export class MemoryServer implements AsyncDisposable {
       response.end('<html><h1>413 Request Entity Too Large</h1></html>');
       return;
     }
-    for (const known of upload.told.inside(range)) this.resent += known.length;
+    for (const known of upload.received.inside(range)) this.resent += known.length;
     const fault = this.faults.shift() ?? { kind: 'none' };
     if (fault.kind === 'status' || fault.kind === 'problem') {
       request.resume();
@@ -175,12 +171,10 @@ export class MemoryServer implements AsyncDisposable {
       if (fault.kind === 'forget') {
         upload.received = new RangeSet();
         upload.zeros = new RangeSet();
-        upload.told = new RangeSet();
       }
       request.socket.destroy();
       return;
     }
-    upload.told.add(range);
     this.#json(response, receipt(upload, range));
   }
 
@@ -270,7 +264,6 @@ export class MemoryServer implements AsyncDisposable {
       data: Buffer.alloc(declaredSize ?? 0),
       received: new RangeSet(),
       zeros: new RangeSet(),
-      told: new RangeSet(),
     };
     this.uploads.push(upload);
     return upload;
