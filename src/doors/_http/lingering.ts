@@ -49,42 +49,42 @@ function bodyIsUnread(request: IncomingMessage): boolean {
   return Number(request.headers['content-length'] ?? 0) > SMALL_BODY;
 }
 
-/** Node calls `destroySoon` when the last response of a connection has ended: that moment is ours. */
+/**
+ * Reading begins with the answer and not after it: once a response has ended, node drops the body of
+ * an untouched request unseen and uncounted, without bound. When the response has ended node calls
+ * `destroySoon`; then only our side is closed.
+ */
 function linger(request: IncomingMessage, socket: Socket, limits: LingerLimits): void {
   if (lingering.has(socket)) return;
   lingering.add(socket);
   const destroySoon = socket.destroySoon.bind(socket);
+  discard(request, socket, limits);
   socket.destroySoon = () => {
-    socket.destroySoon = destroySoon;
     if (request.complete || socket.destroyed) return destroySoon();
+    request.once('end', () => socket.destroy());
     socket.end();
-    discard(request, socket, limits);
   };
 }
 
 function discard(request: IncomingMessage, socket: Socket, limits: LingerLimits): void {
-  const first = socket.bytesRead;
-  let seen = first;
-  let idle = 0;
-  let total = 0;
-  const stop = () => {
-    clearInterval(timer);
-    socket.destroy();
-  };
+  let taken = 0;
+  let heard = 0;
+  let idleSeconds = 0;
+  let totalSeconds = 0;
   const timer = setInterval(() => {
-    idle = socket.bytesRead === seen ? idle + 1 : 0;
-    seen = socket.bytesRead;
-    total++;
-    if (idle >= limits.idleSeconds || total >= limits.totalSeconds) stop();
+    idleSeconds = taken === heard ? idleSeconds + 1 : 0;
+    heard = taken;
+    totalSeconds++;
+    if (idleSeconds >= limits.idleSeconds || totalSeconds >= limits.totalSeconds) socket.destroy();
   }, 1000);
   timer.unref();
   socket.once('close', () => clearInterval(timer));
   request.removeAllListeners('data');
   request.removeAllListeners('readable');
-  request.on('data', () => {
-    if (socket.bytesRead - first > limits.bytes) stop();
+  request.on('error', () => socket.destroy());
+  request.on('data', (chunk: Uint8Array) => {
+    taken += chunk.length;
+    if (taken > limits.bytes) socket.destroy();
   });
-  request.on('error', () => stop());
-  request.once('end', stop);
   request.resume();
 }

@@ -51,6 +51,7 @@ export function createServer(settings: ServerSettings): FastifyInstance {
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: refuseMalformed,
   });
+  app.removeContentTypeParser('text/plain');
   app.setValidatorCompiler(zodValidator);
   app.setSerializerCompiler(serializerCompiler);
   const headers = { ...securityHeaders, ...settings.securityHeaders };

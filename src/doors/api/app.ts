@@ -4,8 +4,10 @@ import type { FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import { API_PREFIX } from '../../contract/api/common.ts';
 import type { UseCases } from '../../service/control/use-cases.ts';
+import type { DataPolicy } from '../_http/data-routes.ts';
 import type { ApiScope } from './api-scope.ts';
 import { credentialOf, requireActor } from './authenticate.ts';
+import { dataPolicyOf } from './data-policy.ts';
 import { docsPage } from './docs-page.ts';
 import { type EventSettings, eventRoutes, usualEvents } from './event-routes.ts';
 import { healthRoutes, type ReadyCheck } from './health-routes.ts';
@@ -26,8 +28,11 @@ export interface ApiAppSettings {
   readonly version: string;
   /** Bytes that clients are told to send in one PUT. */
   readonly chunkSize: number;
-  /** Mounts the byte routes on an instance that has the API's prefix and wants an actor. */
-  readonly registerDataRoutes: (app: FastifyInstance) => void;
+  /**
+   * Mounts the byte routes below `/uploads/:id` and `/images/:id` of an instance that has the API's
+   * prefix and wants an actor: `dataRoutes`, or a relay. `policy` is what control allows.
+   */
+  readonly registerDataRoutes: (app: FastifyInstance, policy: DataPolicy) => void | Promise<void>;
   readonly ready: readonly ReadyCheck[];
   /** Folder of the built page, with an index.html; undefined: it was not built. */
   readonly webRoot: string | undefined;
@@ -60,7 +65,7 @@ export async function createApiApp(settings: ApiAppSettings): Promise<void> {
   await server.register(
     async (app) => {
       requireActor(app, { accounts: useCases.accounts, publicOrigin });
-      await app.register(async (inner) => settings.registerDataRoutes(inner));
+      await app.register(async (inner) => settings.registerDataRoutes(inner, dataPolicyOf(useCases)));
       await app.register(async (inner) => {
         mildJson(inner);
         accountRoutes(inner, scope);
