@@ -6,7 +6,7 @@ import { router } from './router.tsx';
 export function Pages() {
   return (
     <>
-      <Notifications position="top-right" role="status" aria-live="polite" />
+      <Notifications position="top-center" role="status" aria-live="polite" />
       <RouterProvider router={router} />
     </>
   );

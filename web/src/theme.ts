@@ -45,6 +45,14 @@ export const theme = createTheme({
   fontFamilyMonospace: 'ui-monospace, "SF Mono", "Cascadia Code", "DejaVu Sans Mono", Menlo, monospace',
   headings: { fontWeight: '650' },
   focusRing: 'auto',
+  components: {
+    Modal: { styles: { title: { fontWeight: 650, fontSize: 18 } } },
+    Drawer: { styles: { title: { fontWeight: 650, fontSize: 18, overflowWrap: 'anywhere' } } },
+    Notification: {
+      defaultProps: { withBorder: true, closeButtonProps: { 'aria-label': 'Dismiss' } },
+      styles: { description: { color: 'var(--mantine-color-dimmed)' } },
+    },
+  },
 });
 
 export const themeStorage = localStorageColorSchemeManager({ key: 'hawser-theme' });

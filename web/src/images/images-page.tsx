@@ -63,7 +63,7 @@ function NothingYet() {
     <Stack className="h-card" align="center" p={{ base: 'lg', sm: 48 }} ta="center" gap="sm">
       <Moored />
       <Title order={2} size="h3">
-        The berth is free
+        Bring your first image in
       </Title>
       <Text c="dimmed" maw={480}>
         Drop a disk image anywhere on this page, however large. You can close the lid, lose the network or reload: it

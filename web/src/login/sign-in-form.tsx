@@ -71,7 +71,9 @@ function TokenField() {
         Where is it? Hawser printed the place when it started: the file <Code>run/admin-token</Code> in its data folder.
         As an ordinary user that is
       </Text>
-      <Code block>cat ~/.local/share/hawser/run/admin-token</Code>
+      <Code block style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>
+        cat ~/.local/share/hawser/run/admin-token
+      </Code>
       <Text size="sm" c="dimmed">
         and as root <Code>/var/lib/hawser/run/admin-token</Code>.
       </Text>

@@ -20,7 +20,9 @@ export function formatRate(bytesPerSecond: number | null | undefined): string {
 /** `3 GiB (3,221,225,472 bytes)` where the exact number matters. */
 export function exactBytes(bytes: number | null): string {
   if (bytes === null) return 'not known yet';
-  return bytes < 1024 ? `${bytes} bytes` : `${formatBytes(bytes)} (${new Intl.NumberFormat('en').format(bytes)} bytes)`;
+  return bytes < 1024
+    ? `${bytes} bytes`
+    : `${formatBytes(bytes)} (${new Intl.NumberFormat('en', { maximumFractionDigits: 0 }).format(bytes)} bytes)`;
 }
 
 /** `8 s`, `3 min`, `1 h 20 min`, `2 d 4 h`. */

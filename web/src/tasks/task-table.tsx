@@ -3,6 +3,7 @@ import type { TaskResource } from '../../../src/contract/api/task.ts';
 import { Bar } from '../parts/bar.tsx';
 import { formatBytes, formatRate, percent, timeLeft } from '../parts/numbers.ts';
 import { TaskStateBadge } from '../parts/state-badge.tsx';
+import { useNarrow } from '../parts/use-narrow.ts';
 import { When } from '../parts/when.tsx';
 import { TaskActions } from './task-actions.tsx';
 import { taskKindText, taskTitle } from './task-title.ts';
@@ -14,62 +15,69 @@ interface TaskTableProps {
 
 /** A table where there is room, cards on a narrow screen. */
 export function TaskTable({ tasks, onOpen }: TaskTableProps) {
+  return useNarrow() ? <Cards tasks={tasks} onOpen={onOpen} /> : <Wide tasks={tasks} onOpen={onOpen} />;
+}
+
+function Wide({ tasks, onOpen }: TaskTableProps) {
   return (
-    <>
-      <div className="h-card h-wide">
-        <Table className="h-table" highlightOnHover verticalSpacing="sm" aria-label="Tasks">
-          <Table.Thead>
-            <Table.Tr>
-              <Table.Th>Task</Table.Th>
-              <Table.Th>State</Table.Th>
-              <Table.Th>Progress</Table.Th>
-              <Table.Th>Begun</Table.Th>
-              <Table.Th>Actions</Table.Th>
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {tasks.map((task) => (
-              <Table.Tr key={task.id}>
-                <Table.Td maw={340}>
-                  <OpenTask task={task} onOpen={onOpen} />
-                  <Status task={task} />
-                </Table.Td>
-                <Table.Td>
-                  <TaskStateBadge state={task.state} />
-                </Table.Td>
-                <Table.Td w={240}>
-                  <Progress task={task} />
-                </Table.Td>
-                <Table.Td>
-                  <When at={task.createdAt} />
-                </Table.Td>
-                <Table.Td>
-                  <TaskActions task={task} />
-                </Table.Td>
-              </Table.Tr>
-            ))}
-          </Table.Tbody>
-        </Table>
-      </div>
-      <Stack component="ul" className="h-cards" p={0} m={0} style={{ listStyle: 'none' }} aria-label="Tasks">
-        {tasks.map((task) => (
-          <li key={task.id} className="h-card" style={{ padding: 14, marginBottom: 10 }}>
-            <Group justify="space-between" gap="xs" wrap="nowrap" align="flex-start">
-              <OpenTask task={task} onOpen={onOpen} />
-              <TaskStateBadge state={task.state} />
-            </Group>
-            <Status task={task} />
-            <Progress task={task} />
-            <Group justify="space-between" mt={6}>
-              <Text size="sm" c="dimmed">
+    <div className="h-card">
+      <Table className="h-table" highlightOnHover verticalSpacing="sm" aria-label="Tasks">
+        <Table.Thead>
+          <Table.Tr>
+            <Table.Th>Task</Table.Th>
+            <Table.Th>State</Table.Th>
+            <Table.Th>Progress</Table.Th>
+            <Table.Th>Begun</Table.Th>
+            <Table.Th>Actions</Table.Th>
+          </Table.Tr>
+        </Table.Thead>
+        <Table.Tbody>
+          {tasks.map((task) => (
+            <Table.Tr key={task.id}>
+              <Table.Td maw={340}>
+                <OpenTask task={task} onOpen={onOpen} />
+                <Status task={task} />
+              </Table.Td>
+              <Table.Td>
+                <TaskStateBadge state={task.state} />
+              </Table.Td>
+              <Table.Td w={240}>
+                <Progress task={task} />
+              </Table.Td>
+              <Table.Td>
                 <When at={task.createdAt} />
-              </Text>
-              <TaskActions task={task} />
-            </Group>
-          </li>
-        ))}
-      </Stack>
-    </>
+              </Table.Td>
+              <Table.Td>
+                <TaskActions task={task} />
+              </Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+    </div>
+  );
+}
+
+function Cards({ tasks, onOpen }: TaskTableProps) {
+  return (
+    <Stack component="ul" gap="sm" p={0} m={0} style={{ listStyle: 'none' }} aria-label="Tasks">
+      {tasks.map((task) => (
+        <li key={task.id} className="h-card" style={{ padding: 14 }}>
+          <Group justify="space-between" gap="xs" wrap="nowrap" align="flex-start">
+            <OpenTask task={task} onOpen={onOpen} />
+            <TaskStateBadge state={task.state} />
+          </Group>
+          <Status task={task} />
+          <Progress task={task} />
+          <Group justify="space-between" mt={6}>
+            <Text size="sm" c="dimmed">
+              <When at={task.createdAt} />
+            </Text>
+            <TaskActions task={task} />
+          </Group>
+        </li>
+      ))}
+    </Stack>
   );
 }
 

@@ -8,6 +8,15 @@ import { ratesOf } from '../live/throughput.ts';
 import { formatRate } from '../parts/numbers.ts';
 
 const HEIGHT = 180;
+const MiB = 1024 * 1024;
+/** Steps of the axis: round in binary units. */
+const steps = Array.from({ length: 20 }, (_, power) => MiB * 2 ** (power - 4));
+const clock = new Intl.DateTimeFormat('en', {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+});
 
 /** Bytes per second since this page is open. */
 export function ThroughputPlot({ task }: { readonly task: TaskResource }) {
@@ -47,10 +56,27 @@ function optionsOf(width: number, style: CSSStyleDeclaration): uPlot.Options {
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_plot, _low, high) => [0, Math.max(1024 * 1024, high * 1.1)] } },
+    scales: {
+      x: { time: true },
+      y: { range: (_plot, _low, high) => [0, Math.max(MiB, high * 1.1)] },
+    },
     axes: [
-      { stroke: text, grid, ticks: grid },
-      { stroke: text, grid, ticks: grid, size: 90, values: (_plot, ticks) => ticks.map((tick) => formatRate(tick)) },
+      {
+        stroke: text,
+        grid,
+        ticks: grid,
+        space: 90,
+        incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600],
+        values: (_plot, ticks) => ticks.map((at) => clock.format(at * 1000)),
+      },
+      {
+        stroke: text,
+        grid,
+        ticks: grid,
+        size: 80,
+        incrs: steps,
+        values: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? '0' : formatRate(tick))),
+      },
     ],
     series: [
       {},

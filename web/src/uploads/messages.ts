@@ -41,5 +41,5 @@ export type FromWorker =
     }
   /** It tries again by itself; `message` says what is the matter. */
   | { readonly kind: 'waiting'; readonly trouble: Trouble }
-  | { readonly kind: 'done'; readonly imageId: string }
+  | { readonly kind: 'done'; readonly imageId: string; readonly how: 'begun' | 'resumed' | 'there' }
   | { readonly kind: 'failed'; readonly trouble: Trouble };

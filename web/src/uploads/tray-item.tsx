@@ -129,9 +129,11 @@ function TroubleText({ item }: { readonly item: BoardItem }) {
       )}
       {needsChoice(item) && (
         <Group gap="xs" mt="xs">
-          <Button size="xs" onClick={() => uploadBoard.asNewImage(item.id)}>
-            Upload as a new image
-          </Button>
+          {!isGone(item) && (
+            <Button size="xs" onClick={() => uploadBoard.asNewImage(item.id)}>
+              Upload as a new image
+            </Button>
+          )}
           <Button size="xs" variant="default" onClick={() => void uploadBoard.startOver(item.id)}>
             Start over
           </Button>
@@ -145,6 +147,11 @@ function TroubleText({ item }: { readonly item: BoardItem }) {
 function needsChoice(item: BoardItem): boolean {
   const codes = ['source-changed', 'range-conflict', 'expired', 'cancelled', 'not-found', 'size-mismatch'];
   return item.phase === 'failed' && item.trouble !== null && !isUnreadable(item) && codes.includes(item.trouble.code);
+}
+
+/** There is nothing left to go on with. */
+function isGone(item: BoardItem): boolean {
+  return ['expired', 'cancelled', 'not-found'].includes(item.trouble?.code ?? '');
 }
 
 /** The browser lost its hold of the file; only choosing it again helps. */

@@ -5,6 +5,7 @@ import { useEffect, useState } from 'react';
 import { Bar } from '../parts/bar.tsx';
 import { percent } from '../parts/numbers.ts';
 import { useSignal } from '../parts/signal-store.ts';
+import { useNarrow } from '../parts/use-narrow.ts';
 import classes from './tray.module.css';
 import { TrayItem } from './tray-item.tsx';
 import { type BoardItem, isActive, uploadBoard } from './upload-board.ts';
@@ -15,7 +16,11 @@ import { useWaitingUploads } from './waiting-uploads.ts';
 export function Tray() {
   const items = useSignal(uploadBoard.items);
   const waiting = useWaitingUploads();
-  const [open, { toggle }] = useDisclosure(true);
+  const [open, { toggle, open: unfold }] = useDisclosure(!useNarrow());
+  const failed = items.filter((item) => item.phase === 'failed').length;
+  useEffect(() => {
+    if (failed > 0) unfold();
+  }, [failed, unfold]);
   const { ref, height } = useElementSize<HTMLElement>();
   const shown = items.length + waiting.length > 0;
   useEffect(() => {

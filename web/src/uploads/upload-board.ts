@@ -192,7 +192,7 @@ export class UploadBoard {
         this.#waits(id, message.trouble);
         return;
       case 'done':
-        this.#ended(id, message.imageId);
+        this.#ended(id, message);
         return;
       case 'failed':
         this.#failed(id, message.trouble);
@@ -206,11 +206,19 @@ export class UploadBoard {
     else this.#change(id, { phase: 'waiting', rate: null, trouble });
   }
 
-  #ended(id: string, imageId: string): void {
+  #ended(id: string, { imageId, how }: Extract<FromWorker, { kind: 'done' }>): void {
     const item = this.#item(id);
     this.#stopWorker(id);
     this.#change(id, { phase: 'done', imageId, doneBytes: item?.file.size ?? 0, rate: null, trouble: null });
-    notifications.show({ title: 'Upload complete', message: `${item?.wish.name} has arrived whole.`, color: 'teal' });
+    const name = item?.wish.name ?? 'The Image';
+    notifications.show({
+      title: how === 'there' ? 'Here already' : 'Upload complete',
+      message:
+        how === 'there'
+          ? `${name} was uploaded before; it was compared and is the same.`
+          : `${name} has arrived whole.`,
+      color: 'teal',
+    });
     this.#refresh();
     this.#startQueued();
   }

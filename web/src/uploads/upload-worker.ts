@@ -44,7 +44,7 @@ async function run(start: ToWorker): Promise<void> {
       ...(uploadId === null ? {} : { uploadId }),
       onProgress: report,
     });
-    say({ kind: 'done', imageId: outcome.image.id });
+    say({ kind: 'done', imageId: outcome.image.id, how: outcome.how });
   } catch (error) {
     const { code, message, details } = toHawserError(error);
     say({ kind: 'failed', trouble: { code, message, details: plain(details) } });
