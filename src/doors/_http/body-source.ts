@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { ByteSource } from '../../core/bytes.ts';
 import { HawserError } from '../../core/errors.ts';
+import { passedInBuffers } from '../../native/young-garbage.ts';
 
 /** A body that says nothing for so long is given up; what arrived is kept. */
 const IDLE_MS = 120_000;
@@ -41,6 +42,7 @@ function drain(
       } catch (error) {
         return fail(error);
       }
+      passedInBuffers(chunk.length);
       if (busy === undefined) return;
       request.pause();
       busy.then(goOn, fail);
