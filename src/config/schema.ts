@@ -41,8 +41,8 @@ export const configSchema = z.object({
   stores: z
     .array(
       z.object({
-        name: z.string().min(1).max(100),
-        driver: z.enum(['file', 'memory']).default('file'),
+        name: z.string().min(1).max(100).describe('What people and commands call it.'),
+        driver: z.enum(['file', 'memory']).default('file').describe('What kind of Store it is.'),
         path: z.string().default('').describe('Folder of a file Store.'),
       }),
     )
@@ -79,6 +79,13 @@ export const configSchema = z.object({
       taskRate: limit.default(null).describe('Bytes per second for each Task.'),
     })
     .prefault({}),
-  log: z.object({ level: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info') }).prefault({}),
+  log: z
+    .object({
+      level: z
+        .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'])
+        .default('info')
+        .describe('How much is logged; one line an event, JSON.'),
+    })
+    .prefault({}),
 });
 export type Config = z.output<typeof configSchema>;

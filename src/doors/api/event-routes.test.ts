@@ -91,7 +91,7 @@ test('a client that answers no ping is dropped', async () => {
     `GET /api/v1/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${ADMIN_TOKEN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
   );
   await client.until(/101 Switching Protocols/);
-  await client.ended.catch(() => {});
+  for (const served of api.server.websocketServer.clients) await once(served, 'close');
   expect(api.useCases.subscribers()).toBe(0);
 });
 
