@@ -43,9 +43,13 @@ const file = () => filePlace();
 storeConformance('retry over memory that fails a third of the time', {
   make: placeIn((store) => retry(flaky(store)), memory),
   makeSmall: (bytes) => placeIn(retry, () => memoryPlace(bytes))(),
+  survives: 'nothing',
 });
-storeConformance('limit over memory', { make: placeIn(limit, memory) });
-storeConformance('count over fault over memory', { make: placeIn((store) => count(quiet(store)), memory) });
+storeConformance('limit over memory', { make: placeIn(limit, memory), survives: 'nothing' });
+storeConformance('count over fault over memory', {
+  make: placeIn((store) => count(quiet(store)), memory),
+  survives: 'nothing',
+});
 
 storeConformance('retry over file that fails a third of the time', {
   make: placeIn((s) => retry(flaky(s)), file),

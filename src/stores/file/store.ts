@@ -1,5 +1,6 @@
 import { HawserError } from '../../core/errors.ts';
-import { allocate } from '../../native/allocate.ts';
+import { allocate, punchHole } from '../../native/allocate.ts';
+import { libc } from '../../native/libc.ts';
 import { checkKey } from '../key.ts';
 import type { BlockReader, BlockWriter, CreateRequest, ObjectStat, Store, StoreTraits, StoreUsage } from '../store.ts';
 import { CREATE, closeFile, openFile, READ, READ_WRITE, statExactly, truncateFile } from './descriptor.ts';
@@ -32,14 +33,7 @@ const ALLOCATE = 1024 * 1024 * 1024;
 
 class FileStore implements Store {
   readonly kind = 'file';
-  readonly traits: StoreTraits = {
-    sizeHint: 'useful',
-    zero: 'native',
-    unmap: 'native',
-    extents: 'native',
-    resize: 'native',
-    snapshots: 'none',
-  };
+  readonly traits: StoreTraits;
   readonly #name: string;
   readonly #folder: Folder;
   readonly #ladder: ZeroLadder;
@@ -49,7 +43,16 @@ class FileStore implements Store {
   constructor(options: FileStoreOptions, folder: Folder) {
     this.#name = options.name;
     this.#folder = folder;
-    this.#ladder = new ZeroLadder(options.zeroRungs ?? zeroRungs);
+    const rungs = libc() === undefined ? [] : (options.zeroRungs ?? zeroRungs);
+    this.#ladder = new ZeroLadder(rungs);
+    this.traits = {
+      sizeHint: 'useful',
+      zero: rungs.length > 0 ? 'native' : 'emulated',
+      unmap: rungs.includes(punchHole) ? 'native' : 'none',
+      extents: libc() === undefined ? 'none' : 'native',
+      resize: 'native',
+      snapshots: 'none',
+    };
   }
 
   async create(request: CreateRequest): Promise<BlockWriter> {
