@@ -24,14 +24,16 @@ export function readReport(json: string): TestReport {
   return { passed, failed, skipped };
 }
 
-/** What would have to be typed for the skipped tests to run, and how many each line would bring. */
-export function hintsOf(skipped: readonly string[]): ReadonlyMap<string, number> {
-  const hints = new Map<string, number>();
+export const NO_HINT = 'without a reason; see the test:';
+
+/** What would have to be typed for the skipped tests to run, and which ones each line would bring. */
+export function hintsOf(skipped: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  const hints = new Map<string, string[]>();
   for (const name of skipped) {
-    const hint = /\[needs: ([^\]]+)\]$/.exec(name)?.[1] ?? 'nothing that is known: look at the test';
-    hints.set(hint, (hints.get(hint) ?? 0) + 1);
+    const hint = /\[needs: ([^\]]+)\]$/.exec(name)?.[1] ?? NO_HINT;
+    hints.set(hint, [...(hints.get(hint) ?? []), name]);
   }
-  return new Map([...hints].sort((a, b) => b[1] - a[1]));
+  return new Map([...hints].sort((a, b) => b[1].length - a[1].length));
 }
 
 interface TestFile {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { findLeftOvers, RUN_MARK } from './left-over.ts';
 import { root, run } from './run.ts';
 import { setUp } from './setup.ts';
-import { hintsOf, readReport, type TestReport } from './test-report.ts';
+import { hintsOf, NO_HINT, readReport, type TestReport } from './test-report.ts';
 
 /**
  * `npm test`: the fast tests. With CI=true everything: set-up, page, checks, all tests; there a
@@ -64,5 +64,8 @@ function sayWhatWasSkipped({ skipped }: TestReport): void {
   console.log(
     `\n${skipped.length} tests were skipped${everything ? ', which is a failure with CI=true' : ''}. To run them:`,
   );
-  for (const [hint, count] of hintsOf(skipped)) console.log(`  ${String(count).padStart(4)}  ${hint}`);
+  for (const [hint, names] of hintsOf(skipped)) {
+    console.log(`  ${String(names.length).padStart(4)}  ${hint}`);
+    if (hint === NO_HINT) for (const name of names) console.log(`        ${name}`);
+  }
 }

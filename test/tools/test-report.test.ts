@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { findLeftOvers, RUN_MARK } from '../../tools/left-over.ts';
-import { hintsOf, readReport } from '../../tools/test-report.ts';
+import { hintsOf, NO_HINT, readReport } from '../../tools/test-report.ts';
 
 function file(status: string, ...tests: readonly (readonly [status: string, fullName: string])[]) {
   return { status, assertionResults: tests.map(([state, fullName]) => ({ status: state, fullName })) };
@@ -38,9 +38,9 @@ test('what must be typed is said once, the most useful line first', () => {
     'd',
   ]);
   expect([...hints]).toEqual([
-    ['apt-get install x', 2],
-    ['run as root', 1],
-    ['nothing that is known: look at the test', 1],
+    ['apt-get install x', ['b [needs: apt-get install x]', 'c [needs: apt-get install x]']],
+    ['run as root', ['a [needs: run as root]']],
+    [NO_HINT, ['d']],
   ]);
 });
 
