@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto';
+import { chmod, readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import type { FastifyInstance } from 'fastify';
+import type { Config } from '../config/schema.ts';
+import { createLinkDoor } from '../doors/agent/link-door.ts';
+import { dataDoor } from '../doors/data/data-door.ts';
+import { HashPool } from '../engine/hash-pool.ts';
+import { SlabPool } from '../engine/slab-pool.ts';
+import type { DataFolder } from '../host/data-folder.ts';
+import { socketPath } from '../host/socket-path.ts';
+import { openStateFolder } from '../host/state-folder.ts';
+import { HostAgent } from '../service/host/host-agent.ts';
+import type { HostLog, HostStore } from '../service/host/ports.ts';
+import { openStore } from '../stores/index.ts';
+
+/** Buffers of 1 MiB for everything that moves at once. */
+const SLABS = 24;
+
+export interface HostRole extends AsyncDisposable {
+  readonly agent: HostAgent;
+  readonly socket: string;
+  /** Stops what is under way; what was received stays. */
+  quiet(): Promise<void>;
+}
+
+export interface HostRoleParts {
+  readonly config: Config;
+  readonly folder: DataFolder;
+  readonly version: string;
+  readonly log: HostLog;
+  /** The data listener, not listening yet. */
+  readonly dataServer: FastifyInstance;
+  /** Known only once it listens. */
+  readonly dataUrls: () => readonly string[];
+}
+
+/** The agent on this machine: its Stores, its state, the link on a unix socket and the routes of the data listener. */
+export async function startHost(parts: HostRoleParts): Promise<HostRole> {
+  const { config, folder, version, log } = parts;
+  const wanted =
+    config.stores.length > 0
+      ? config.stores
+      : [{ name: 'default', driver: 'file' as const, path: folder.at('stores', 'default') }];
+  const identity = await folder.identity(
+    wanted.map(({ name }) => name),
+    randomUUID,
+  );
+  const stores: HostStore[] = [];
+  for (const { name, driver, path } of wanted) {
+    const store = await openStore({ driver, name, path: path === '' ? folder.at('stores', name) : path });
+    stores.push({ storeId: identity.stores[name] ?? randomUUID(), name, store });
+  }
+  const hashes = new HashPool(Math.min(4, availableParallelism()));
+  const agent = await HostAgent.start({
+    hostId: identity.hostId,
+    name: identity.name,
+    bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown')).trim(),
+    version,
+    dataUrls: parts.dataUrls,
+    stores,
+    state: await openStateFolder(folder.at('agent')),
+    means: { slabs: new SlabPool(SLABS), hashes },
+    totalRate: config.limits.totalRate,
+    now: () => new Date(),
+    monotonic: () => performance.now(),
+    log,
+  });
+  await dataDoor(parts.dataServer, { plane: agent.plane, tickets: agent.tickets });
+  const door = createLinkDoor(agent);
+  const socket = await socketPath(folder.at('run'), 'agent.sock');
+  await door.listen({ path: socket });
+  await chmod(socket, 0o600);
+  return {
+    agent,
+    socket,
+    quiet: () => agent.close(),
+    async [Symbol.asyncDispose]() {
+      await door.close();
+      await Promise.all(stores.map(({ store }) => store.close()));
+      await hashes[Symbol.asyncDispose]();
+    },
+  };
+}

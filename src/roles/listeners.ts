@@ -1,0 +1,54 @@
+import { isIP } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import type { Config } from '../config/schema.ts';
+import { HawserError } from '../core/errors.ts';
+import type { DataFolder } from '../host/data-folder.ts';
+
+export interface TlsChoice {
+  /** Undefined: plain HTTP. */
+  readonly keys: { readonly key: string; readonly cert: string } | undefined;
+}
+
+/** `host:port` as listen() wants it; `[::1]:0` too. */
+export function listenAddress(text: string): { readonly host: string; readonly port: number } {
+  const colon = text.lastIndexOf(':');
+  const host = text.slice(0, colon).replace(/^\[|\]$/g, '');
+  const port = Number(text.slice(colon + 1));
+  if (port > 65_535) throw new HawserError('bad-request', `The port of the address ${text} is larger than 65535.`);
+  return { host, port };
+}
+
+export function isLoopback(address: string): boolean {
+  const { host } = listenAddress(address);
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+/** TLS for both listeners as `tls.mode` says: by default only for the one that others can reach. */
+export async function tlsFor(
+  config: Config,
+  folder: DataFolder,
+  now: Date,
+): Promise<{ readonly main: TlsChoice; readonly data: TlsChoice }> {
+  const wants = (address: string) => config.tls.mode === 'on' || (config.tls.mode === 'auto' && !isLoopback(address));
+  if (!wants(config.listen) && !wants(config.dataListen))
+    return { main: { keys: undefined }, data: { keys: undefined } };
+  const { ownTlsKeys, readTlsKeys } = await import('../host/tls.ts');
+  const keys =
+    config.tls.cert === '' && config.tls.key === ''
+      ? await ownTlsKeys(folder.at, now)
+      : await readTlsKeys(config.tls.cert, config.tls.key);
+  return {
+    main: { keys: wants(config.listen) ? keys : undefined },
+    data: { keys: wants(config.dataListen) ? keys : undefined },
+  };
+}
+
+/** Where a listening server is reached. One that listens on every address is named by localhost. */
+export function urlOf(server: FastifyInstance, tls: TlsChoice): string {
+  const address = server.server.address();
+  if (address === null || typeof address === 'string')
+    throw new HawserError('internal', 'The listener has no address.');
+  const every = address.address === '0.0.0.0' || address.address === '::';
+  const host = every ? 'localhost' : address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return `${tls.keys === undefined ? 'http' : 'https'}://${host}:${address.port}`;
+}

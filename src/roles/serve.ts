@@ -1,0 +1,161 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { Config } from '../config/schema.ts';
+import { HawserError } from '../core/errors.ts';
+import { openDatabase } from '../db/open.ts';
+import { dataRoutes } from '../doors/_http/data-routes.ts';
+import { createServer } from '../doors/_http/server.ts';
+import { createApiApp } from '../doors/api/app.ts';
+import { createMetrics } from '../doors/api/metrics.ts';
+import { type DataFolder, openDataFolder } from '../host/data-folder.ts';
+import { startPostgres } from '../host/postgres.ts';
+import { connectAgent } from '../links/agent-link.ts';
+import { ensureAdminToken } from '../service/control/accounts.ts';
+import { type Control, createControl } from '../service/control/control.ts';
+import { startHost } from './host-role.ts';
+import { isLoopback, listenAddress, type TlsChoice, tlsFor, urlOf } from './listeners.ts';
+import { VERSION } from './version.ts';
+
+export interface ServeOptions {
+  readonly log: FastifyBaseLogger;
+  /** Fires to stop. */
+  readonly signal: AbortSignal;
+}
+
+export interface Serving {
+  /** As in `run/addresses.json`. */
+  readonly addresses: Readonly<Record<string, string>>;
+  readonly adminTokenPath: string;
+  readonly adminToken: string;
+  /** Whether the page was built. */
+  readonly page: boolean;
+  /** What was received stays; resolves when every process and socket of ours is gone. */
+  stop(): Promise<void>;
+}
+
+/** Everything in one process on one machine: `hawser serve`. Resolves once requests are answered. */
+export async function serve(config: Config, options: ServeOptions): Promise<Serving> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const serving = await start(config, options, stack);
+    return { ...serving, stop: () => stack.disposeAsync() };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+/** Started in this order, stopped in the reverse one. */
+async function start(
+  config: Config,
+  { log, signal }: ServeOptions,
+  stack: AsyncDisposableStack,
+): Promise<Omit<Serving, 'stop'>> {
+  const folder = stack.use(await openDataFolder(config.dataDir));
+  const tls = await tlsFor(config, folder, new Date());
+  const adminToken = await folder.adminToken(() => randomBytes(32).toString('base64url'));
+  const { control, database } = await startControl(config, { log, folder, stack });
+  await ensureAdminToken(database.db, adminToken);
+
+  const dataServer = newServer(log, tls.data);
+  const dataUrls: string[] = [];
+  const host = stack.use(
+    await startHost({ config, folder, version: VERSION, log, dataServer, dataUrls: () => dataUrls }),
+  );
+  stack.defer(() => dataServer.close());
+  await dataServer.listen(listenAddress(config.dataListen));
+  dataUrls.push(urlOf(dataServer, tls.data));
+
+  const server = newServer(log, tls.main);
+  const page = fileURLToPath(new URL('../../dist/web', import.meta.url));
+  const built = existsSync(`${page}/index.html`);
+  await createApiApp({
+    useCases: control,
+    server,
+    version: VERSION,
+    chunkSize: config.uploads.chunkSize,
+    registerDataRoutes: (app, policy) =>
+      dataRoutes(app, {
+        plane: host.agent.plane,
+        policy,
+        uploadPath: '/uploads/:id',
+        copyPath: '/images/:id',
+      }),
+    ready: [{ name: 'database', check: () => mustAnswer(database.ping) }],
+    webRoot: built ? page : undefined,
+    publicUrl: config.publicUrl === '' ? undefined : config.publicUrl,
+    metrics: createMetrics(),
+    now: () => performance.now(),
+  });
+  stack.defer(() => server.close());
+  // First of all when stopping: bodies end with an answer, then the listeners close without waiting for them.
+  stack.defer(() => host.quiet());
+
+  await startReports(control, host.socket, { signal, stack });
+  await server.listen(listenAddress(config.listen));
+  const addresses = { api: urlOf(server, tls.main), data: urlOf(dataServer, tls.data), agent: `unix:${host.socket}` };
+  await folder.announce(addresses);
+  log.info({ event: 'serve.ready', ...addresses });
+  return { addresses, adminToken, adminTokenPath: folder.at('run', 'admin-token'), page: built };
+
+  function newServer(logger: FastifyBaseLogger, choice: TlsChoice): FastifyInstance {
+    return createServer({
+      log: logger,
+      tls: choice.keys,
+      randomId: randomUUID,
+      trustProxy: isLoopback(config.listen) ? 'loopback' : undefined,
+    });
+  }
+}
+
+interface ControlParts {
+  readonly log: FastifyBaseLogger;
+  readonly folder: DataFolder;
+  readonly stack: AsyncDisposableStack;
+}
+
+async function startControl(config: Config, { log, folder, stack }: ControlParts) {
+  const postgres =
+    config.databaseUrl === ''
+      ? await startPostgres({ dataDir: folder.path, log: (fields) => log.info(fields) })
+      : undefined;
+  if (postgres !== undefined) stack.defer(() => postgres.stop());
+  const database = stack.use(
+    await openDatabase(postgres?.connection ?? { url: config.databaseUrl }, {
+      onError: (error) => log.warn({ event: 'database.connection-lost', error: error.message }),
+    }),
+  );
+  const control = createControl({
+    db: database.db,
+    waker: database.waker,
+    config: { uploads: config.uploads, limits: config.limits },
+    randomId: randomUUID,
+    now: () => new Date(),
+    log,
+  });
+  return { control, database };
+}
+
+/** Follows the agent, and waits for its first report: before it no upload could be begun. */
+async function startReports(
+  control: Control,
+  socket: string,
+  { signal, stack }: { readonly signal: AbortSignal; readonly stack: AsyncDisposableStack },
+): Promise<void> {
+  const stopped = new AbortController();
+  const stop = AbortSignal.any([signal, stopped.signal]);
+  const following = control.attach(connectAgent(socket), stop);
+  stack.defer(async () => {
+    stopped.abort();
+    await following;
+    await control.stop();
+  });
+  await control.firstAgent;
+  await control.start(stop);
+}
+
+async function mustAnswer(ping: () => Promise<boolean>): Promise<void> {
+  if (!(await ping())) throw new HawserError('unavailable', 'The database does not answer.');
+}
