@@ -123,7 +123,7 @@ function writes(
   };
 }
 
-function keys(db: Kysely<Tables>): Pick<UploadRecords, 'claimKey' | 'releaseKey'> {
+function keys(db: Kysely<Tables>): Pick<UploadRecords, 'claimKey' | 'releaseKey' | 'dropKeys'> {
   return {
     claimKey: async (claim) => {
       const made = await db
@@ -139,6 +139,10 @@ function keys(db: Kysely<Tables>): Pick<UploadRecords, 'claimKey' | 'releaseKey'
         .where('key', '=', claim.key)
         .executeTakeFirstOrThrow();
       return { requestHash: row.request_hash, uploadId: row.upload_id };
+    },
+    dropKeys: async (seconds) => {
+      const limit = sql<Date>`now() - make_interval(secs => ${seconds})`;
+      await db.deleteFrom('idempotency_keys').where('created_at', '<', limit).execute();
     },
     releaseKey: async (uploadId) => {
       await db.deleteFrom('idempotency_keys').where('upload_id', '=', uploadId).execute();

@@ -17,8 +17,7 @@ export interface PostgresProgram {
  * install script, which npm does not run by default: what is missing is linked below `libDir`, so
  * nothing is ever written into node_modules.
  */
-export async function locatePostgres(libDir: string): Promise<PostgresProgram> {
-  const native = nativeFolder();
+export async function locatePostgres(libDir: string, native = nativeFolder()): Promise<PostgresProgram> {
   const lib = join(native, 'lib');
   const links = parseLinks(await readFile(join(native, 'pg-symlinks.json'), 'utf8'));
   const missing = links.filter((link) => !existsSync(join(lib, basename(link.target))));

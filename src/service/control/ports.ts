@@ -138,6 +138,8 @@ export interface UploadRecords {
    */
   claimKey(claim: KeyClaim): Promise<{ readonly requestHash: string; readonly uploadId: string } | 'claimed'>;
   releaseKey(uploadId: string): Promise<void>;
+  /** Forgets keys that are older. */
+  dropKeys(seconds: number): Promise<void>;
 }
 
 export interface NewUpload {

@@ -19,8 +19,11 @@ export async function reconcile(context: Context, full: Full): Promise<void> {
   const reported = new Map(full.uploads.map((upload) => [upload.uploadId, upload]));
   for (const row of await context.db.uploads.liveOn(hostId)) {
     const report = reported.get(row.id);
-    if (report === undefined) await lost(context, row);
-    else if (report.generation === row.generation) await meet(context, row, report);
+    if (report === undefined) {
+      // A Store that is not there now (a folder that is not mounted) may still have it.
+      const store = full.host.stores.find((one) => one.storeId === row.storeId);
+      if (store !== undefined && store.problem === null) await lost(context, row);
+    } else if (report.generation === row.generation) await meet(context, row, report);
   }
   for (const row of await context.db.uploads.withDuty(hostId)) await settle(context, row);
   for (const report of full.uploads) await endStray(context, report);

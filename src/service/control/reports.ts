@@ -72,19 +72,17 @@ export class Reports {
   async takeUpload(report: UploadReport): Promise<void> {
     const { live, now } = this.#context;
     const known = live.get(report.uploadId);
-    const row =
-      known?.phase === 'running' && report.sealed === null && report.problem === null
-        ? undefined
-        : await this.#find(report);
+    const plain = report.sealed === null && report.problem === null && report.state !== 'failed';
+    const row = known?.phase === 'running' && plain ? undefined : await this.#find(report);
     if (known === undefined && row === undefined) return;
     if (report.sealed !== null) {
       await completeUpload(this.#context, report.uploadId, report.sealed);
       return;
     }
-    const upload = known ?? (row && live.add(liveOf(row), now()));
+    const upload = known ?? (row && (await this.#meetFirst(row)));
     if (upload === undefined) return;
     const grew = live.take(upload, report, now());
-    if (row !== undefined && report.problem !== null && (await this.#meet(upload, row, report.problem))) return;
+    if (row !== undefined && (await this.#meet(upload, row, report))) return;
     if (grew && row?.state === 'open') await this.#running(upload);
     this.#context.changes.touch('upload', upload.uploadId);
     this.#context.changes.touch('task', upload.taskId);
@@ -115,16 +113,23 @@ export class Reports {
     return row.state === 'open' || row.state === 'paused' || row.state === 'finishing' ? row : undefined;
   }
 
-  /** True when the problem ended the Upload. */
-  async #meet(
-    upload: LiveUpload,
-    row: UploadRow,
-    problem: { readonly code: string; readonly message: string },
-  ): Promise<boolean> {
-    const code = isErrorCode(problem.code) ? problem.code : 'internal';
-    if (code === 'format-unsafe' || code === 'format-mismatch' || code === 'too-large') {
-      return endUpload(this.#context, row, { to: 'failed', status: problem.message, cause: code, image: 'failed' });
+  /** After a restart of control its Task may be RUNNING already. */
+  async #meetFirst(row: UploadRow): Promise<LiveUpload> {
+    const task = await this.#context.db.tasks.find(row.taskId);
+    const upload = this.#context.live.get(row.id) ?? this.#context.live.add(liveOf(row), this.#context.now());
+    if (task?.state === 'RUNNING') upload.phase = 'running';
+    return upload;
+  }
+
+  /** True when its problem, or the agent, ended the Upload. */
+  async #meet(upload: LiveUpload, row: UploadRow, { problem, state }: UploadReport): Promise<boolean> {
+    if (problem === null && state !== 'failed') return false;
+    const code = isErrorCode(problem?.code) ? problem.code : 'internal';
+    if (state === 'failed' || code === 'format-unsafe' || code === 'format-mismatch' || code === 'too-large') {
+      const status = problem?.message ?? 'The host refused what it received; upload it again.';
+      return endUpload(this.#context, row, { to: 'failed', status, cause: code, image: 'failed' });
     }
+    if (problem === null) return false;
     const paused = await this.#context.db.move('tasks', row.taskId, 'PAUSED', {
       from: ['INITIATED', 'RUNNING'],
       status: problem.message,

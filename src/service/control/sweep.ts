@@ -1,6 +1,9 @@
 import type { Context } from './context.ts';
 import { endUpload, removeBytes, settle } from './ending.ts';
 
+/** How long an idempotency key stands for its Upload. */
+const KEY_SECONDS = 7 * 86_400;
+
 /**
  * Ends Uploads that nobody fills any more, and tries again what an agent that was away could not be
  * told. Safe at any time and on several controls at once: every step is a compare-and-set or repeatable.
@@ -12,6 +15,7 @@ export async function sweep(context: Context): Promise<void> {
     const status = `The upload expired: nothing was received for ${spoken(expireAfterSeconds)}.`;
     await endUpload(context, upload, { to: 'expired', status, cause: 'expired', image: 'failed' });
   }
+  await db.uploads.dropKeys(KEY_SECONDS);
   for (const upload of await db.uploads.withDuty()) {
     if (context.agents.has(upload.hostId)) await settle(context, upload);
   }
