@@ -113,7 +113,7 @@ function copyRoutes(app: FastifyInstance, settings: DataRouteSettings): void {
     async (request): Promise<ExtentList> => {
       const { storeId, key } = await policy.copy(request);
       await using copy = await plane.openCopy(storeId, key);
-      return listExtents(copy, extentQuery.parse(request.query).from);
+      return await listExtents(copy, extentQuery.parse(request.query).from);
     },
   );
 
