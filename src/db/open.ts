@@ -7,6 +7,7 @@ import { createAccountRecords, createAuditRecords } from './accounts.ts';
 import { createImageRecords } from './images.ts';
 import * as first from './migrations/0001-first.ts';
 import { createMove } from './move.ts';
+import { patientPool } from './patient-pool.ts';
 import { createStoreRecords } from './stores.ts';
 import type { Tables } from './tables.ts';
 import { createTaskRecords } from './tasks.ts';
@@ -30,6 +31,8 @@ export interface OpenOptions {
   readonly onError?: ((error: Error) => void) | undefined;
   /** Connections at most (10); the waker takes two more. */
   readonly connections?: number | undefined;
+  /** How often the waker looks for work (10). */
+  readonly pollSeconds?: number | undefined;
 }
 
 const migrations: Readonly<Record<string, Migration>> = { '0001-first': first };
@@ -47,7 +50,7 @@ export async function openDatabase(address: DatabaseAddress, options: OpenOption
   // Without a listener an idle connection that breaks would end the process.
   pool.on('error', onError);
   pool.on('connect', (client) => client.on('error', onError));
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool(pool) }) });
   try {
     await migrate(kysely);
   } catch (error) {
@@ -56,7 +59,7 @@ export async function openDatabase(address: DatabaseAddress, options: OpenOption
   }
   return {
     db: controlDb(kysely, (run) => kysely.transaction().execute((trx) => run(controlDb(trx, nested)))),
-    waker: createWaker(connection, onError),
+    waker: createWaker(connection, onError, options.pollSeconds ?? 10),
     ping: async () => {
       try {
         await pool.query('select 1');

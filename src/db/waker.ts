@@ -12,6 +12,7 @@ export function createWaker(
     | { readonly connectionString: string }
     | { readonly host: string; readonly port: number; readonly user: string; readonly database: string },
   onError: (error: Error) => void,
+  pollSeconds: number,
 ): Waker {
   let boss: PgBoss | undefined;
   return {
@@ -30,7 +31,7 @@ export function createWaker(
       boss.on('error', onError);
       await boss.start();
       await boss.createQueue(QUEUE, { policy: 'short', retryLimit: 0, expireInSeconds: 300, deleteAfterSeconds: 3600 });
-      await boss.work(QUEUE, { pollingIntervalSeconds: 10 }, sweep);
+      await boss.work(QUEUE, { pollingIntervalSeconds: pollSeconds }, sweep);
       await boss.schedule(QUEUE, '* * * * *');
     },
     soon: async (seconds) => {

@@ -84,9 +84,11 @@ interface Supervised {
 
 class Supervisor {
   readonly #what: Supervised;
+  readonly #ending = new AbortController();
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
-  #stopping: Promise<void> | undefined;
+  #keeper: Promise<void> = Promise.resolve();
+  #stopped: Promise<void> | undefined;
   #lines: string[] = [];
 
   constructor(what: Supervised) {
@@ -105,15 +107,16 @@ class Supervisor {
       await this.stop();
       throw error;
     }
-    void this.#exited.then(() => this.#keepAlive());
+    this.#keeper = this.#exited.then(() => this.#keepAlive());
   }
 
   stop(): Promise<void> {
-    this.#stopping ??= this.#end();
-    return this.#stopping;
+    this.#stopped ??= this.#end();
+    return this.#stopped;
   }
 
   async #end(): Promise<void> {
+    this.#ending.abort();
     for (const [signal, patience] of [
       ['SIGINT', 20_000],
       ['SIGQUIT', 5_000],
@@ -123,6 +126,7 @@ class Supervisor {
       this.#child.kill(signal);
       await Promise.race([this.#exited, wait(patience, undefined, { ref: false })]);
     }
+    await this.#keeper;
     await endLeftOvers(this.#what.pgDir);
   }
 
@@ -132,20 +136,9 @@ class Supervisor {
     await rm(join(socketDir, `.s.PGSQL.${PORT}.lock`), { force: true });
     // No process of it is left, so a postmaster.pid is stale; its number may be another program's by now.
     await rm(join(pgDir, 'postmaster.pid'), { force: true });
-    const [command = '', ...args] = [
-      ...deathSignal,
-      ...as.prefix,
-      program.postgres,
-      '-D',
-      pgDir,
-      ...settings(socketDir),
-    ];
-    const child = spawn(command, args, {
-      ...identity(as),
-      env: program.env,
-      cwd: pgDir,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    if (this.#ending.signal.aborted) return;
+    const args = [...deathSignal, ...as.prefix, program.postgres, '-D', pgDir, ...settings(socketDir)];
+    const child = run(args, { as, program, cwd: pgDir });
     this.#child = child;
     this.#lines = [];
     for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text: Buffer) => this.#note(text));
@@ -167,6 +160,7 @@ class Supervisor {
     });
     for (let waited = 0; waited < START_LIMIT; waited += 10) {
       signal?.throwIfAborted();
+      this.#ending.signal.throwIfAborted();
       if (ended) break;
       const lines = (await readFile(join(this.#what.pgDir, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
       if (lines[0] === String(child.pid) && lines[7]?.trim() === 'ready') return;
@@ -178,38 +172,44 @@ class Supervisor {
     );
   }
 
+  /** Starts it again whenever it ended without being asked to. */
   async #keepAlive(): Promise<void> {
+    const { log, pgDir } = this.#what;
+    const { signal } = this.#ending;
     let failures = 0;
-    while (this.#stopping === undefined) {
-      this.#what.log({
-        event: 'postgres.exited',
-        code: this.#child?.exitCode,
-        signal: this.#child?.signalCode,
-        lines: this.#lines.slice(-5),
-      });
+    while (!signal.aborted) {
+      log({ event: 'postgres.exited', signal: this.#child?.signalCode, lines: this.#lines.slice(-5) });
       try {
-        await endLeftOvers(this.#what.pgDir);
-        if (this.#stopping !== undefined) return;
+        await endLeftOvers(pgDir);
         await this.#launch();
-        if (this.#stopping !== undefined) {
-          this.#child?.kill('SIGINT');
-          return;
-        }
         failures = 0;
-        this.#what.log({ event: 'postgres.restarted', pid: this.pid });
+        log({ event: 'postgres.restarted', pid: this.pid });
         await this.#exited;
       } catch (error) {
+        if (signal.aborted) break;
         failures++;
-        this.#what.log({ event: 'postgres.restart-failed', failures, error: String(error) });
-        await wait(Math.min(5_000, 100 * 2 ** failures), undefined, { ref: false });
+        log({ event: 'postgres.restart-failed', failures, error: String(error) });
+        await wait(Math.min(5_000, 100 * 2 ** failures), undefined, { ref: false, signal }).catch(() => {});
       }
     }
+    this.#child?.kill('SIGINT');
   }
 
   #note(text: Buffer): void {
     this.#lines.push(...text.toString('utf8').split('\n').filter(Boolean));
     this.#lines = this.#lines.slice(-50);
   }
+}
+
+function run(
+  [command = '', ...args]: readonly string[],
+  { as, program, cwd }: { readonly as: RunAs; readonly program: PostgresProgram; readonly cwd: string },
+): ChildProcess {
+  const identity = {
+    ...(as.uid === undefined ? {} : { uid: as.uid }),
+    ...(as.gid === undefined ? {} : { gid: as.gid }),
+  };
+  return spawn(command, args, { ...identity, env: program.env, cwd, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
 function settings(socketDir: string): readonly string[] {
@@ -254,16 +254,10 @@ async function initialise(program: PostgresProgram, pgDir: string, as: RunAs): P
     '--locale-provider=builtin',
     '--locale=C.UTF-8',
   ];
-  const [command = '', ...rest] = [...as.prefix, program.initdb, ...args];
   const said: string[] = [];
   const code = await new Promise<number | string>((done) => {
-    const child = spawn(command, rest, {
-      ...identity(as),
-      env: program.env,
-      cwd: fresh,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => said.push(text.toString()));
+    const child = run([...as.prefix, program.initdb, ...args], { as, program, cwd: fresh });
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text: Buffer) => said.push(text.toString()));
     child.on('error', (error) => done(error.message));
     child.on('exit', (status, signal) => done(status ?? String(signal)));
   });
@@ -308,6 +302,7 @@ async function socketFolder(dataDir: string, as: RunAs): Promise<string> {
   const near = join(dataDir, 'run', 'pg');
   await mkdir(near, { recursive: true, mode: 0o700 });
   await chmod(near, 0o700);
+  await giveTo(join(dataDir, 'run'), as);
   await giveTo(near, as);
   if (fits(near)) return near;
   const note = join(dataDir, 'run', 'pg-socket-folder');
@@ -333,10 +328,6 @@ async function isPrivate(folder: string, as: RunAs): Promise<boolean> {
 
 async function giveTo(folder: string, as: RunAs): Promise<void> {
   if (as.uid !== undefined && as.gid !== undefined) await chown(folder, as.uid, as.gid);
-}
-
-function identity(as: RunAs): { readonly uid?: number; readonly gid?: number } {
-  return { ...(as.uid === undefined ? {} : { uid: as.uid }), ...(as.gid === undefined ? {} : { gid: as.gid }) };
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,4 +1,3 @@
-import type { Config } from '../../config/schema.ts';
 import type { Agents } from './agents.ts';
 import type { ChangeHub } from './changes.ts';
 import type { LiveUploads } from './live.ts';
@@ -21,7 +20,15 @@ export interface Context {
   readonly log: Log;
 }
 
-export type ControlConfig = Pick<Config, 'uploads' | 'limits'>;
+/** The settings of config/schema that control decides by. Sizes and rates are bytes; null is no limit. */
+export interface ControlConfig {
+  readonly uploads: {
+    readonly expireAfterSeconds: number;
+    readonly awayAfterSeconds: number;
+    readonly maxSize: number | null;
+  };
+  readonly limits: { readonly taskRate: number | null; readonly userRate: number | null };
+}
 
 /** One line an event. */
 export interface Log {

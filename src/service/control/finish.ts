@@ -26,7 +26,9 @@ export function createFinish(context: Context): (actor: Actor, id: string, reque
     const key = `${id} ${request.size ?? ''} ${expected.map(formatDigest).join(' ')}`;
     let mine = running.get(key);
     if (mine === undefined) {
-      mine = seal(context, upload, request, expected).finally(() => running.delete(key));
+      mine = seal(context, upload, request, expected)
+        .then(() => context.db.audit.append({ actor: actor.user, action: 'upload.finish', subject: id }))
+        .finally(() => running.delete(key));
       running.set(key, mine);
     }
     await mine;

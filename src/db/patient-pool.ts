@@ -1,0 +1,72 @@
+import type { PostgresPool, PostgresPoolClient } from 'kysely';
+import type { Pool, PoolClient } from 'pg';
+import { HawserError } from '../core/errors.ts';
+
+const PATIENCE = 10_000;
+const GAP = 50;
+
+/**
+ * The pool as Kysely uses it, for a PostgreSQL that may be restarted: a connection that cannot be made
+ * is tried again for ten seconds, and what fails because the server went away is `unavailable`. A
+ * statement is never repeated: it may have happened.
+ */
+export function patientPool(pool: Pool): PostgresPool {
+  return {
+    connect: async () => wrap(await connect(pool)),
+    end: () => pool.end(),
+  } as PostgresPool;
+}
+
+async function connect(pool: Pool): Promise<PoolClient> {
+  for (let waited = 0; ; waited += GAP) {
+    try {
+      return await pool.connect();
+    } catch (error) {
+      if (!isAway(error) || pool.ending) throw error;
+      if (waited >= PATIENCE) throw unavailable(error);
+      await new Promise((resolve) => setTimeout(resolve, GAP));
+    }
+  }
+}
+
+function wrap(client: PoolClient): PostgresPoolClient {
+  let broken: Error | undefined;
+  return {
+    query: async (...args: [string, readonly unknown[]]) => {
+      try {
+        return await client.query(...(args as [string, unknown[]]));
+      } catch (error) {
+        if (!isAway(error)) throw error;
+        broken = error instanceof Error ? error : new Error(String(error));
+        throw unavailable(error);
+      }
+    },
+    release: () => client.release(broken),
+  } as unknown as PostgresPoolClient;
+}
+
+/** Shutting down, starting up, crashed; or no socket, or one that broke. */
+const awayCodes = new Set([
+  '57P01',
+  '57P02',
+  '57P03',
+  '08006',
+  '08001',
+  '08003',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'EPIPE',
+]);
+
+function isAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ('code' in error && typeof error.code === 'string') return awayCodes.has(error.code);
+  return /connection terminated|not queryable|timeout exceeded when trying to connect/i.test(error.message);
+}
+
+function unavailable(cause: unknown): HawserError {
+  return new HawserError('unavailable', 'The database does not answer; it is usually back within seconds. Try again.', {
+    cause,
+  });
+}
