@@ -21,7 +21,8 @@ export interface Store {
 
   /**
    * Goes on with an object that was created and not sealed, also after a crash: bytes written before
-   * are still there. Throws `not-found`; throws `already-exists` when the key is sealed.
+   * are still there. Throws `not-found`, `already-exists` when the key is sealed, `in-use` while this
+   * Store has an open writer for it.
    */
   reopen(key: string): Promise<BlockWriter>;
 
@@ -31,7 +32,10 @@ export interface Store {
   /** What is under `key` now. */
   stat(key: string): Promise<ObjectStat>;
 
-  /** Removes the object, sealed or not. Removing what is not there succeeds. */
+  /**
+   * Removes the object, sealed or not; ends its open writer. Removing what is not there succeeds. Open
+   * readers go on, and the space is free when they are gone.
+   */
   remove(key: string): Promise<void>;
 
   usage(): Promise<StoreUsage>;
@@ -97,7 +101,10 @@ export interface BlockWriter extends AsyncDisposable {
   readonly key: string;
   readonly placement: Placement;
 
-  /** Writes all of `buffer`. The buffer may be reused once this resolves. The object grows as needed. */
+  /**
+   * Writes all of `buffer`. The buffer may be reused once this settles. The object grows as needed.
+   * After `store-full` the writer can go on once there is room; the range that failed holds anything.
+   */
   write(buffer: Uint8Array, offset: number): Promise<void>;
 
   /** Makes the range read as zeros and gives its space back where it can; bounded steps inside. */
@@ -106,7 +113,12 @@ export interface BlockWriter extends AsyncDisposable {
   /** Reads back what was written; bytes never written read as zeros. Fills `into` or throws `out-of-range`. */
   read(into: Uint8Array, offset: number): Promise<void>;
 
-  /** All that was written before this call survives a power cut once it resolves. */
+  /**
+   * All that was written before this call survives a power cut once it resolves. When it (or the flush
+   * inside `seal`) fails with `details.unsyncedLost`, bytes written since the last flush may be gone for
+   * good although they could be read before, and asking again proves nothing: the writer refuses to
+   * write, flush and seal from then on. Verify those bytes after a reopen.
+   */
   flush(): Promise<void>;
 
   /** Sets the size; what is cut off is gone, what is added reads as zeros. */
@@ -114,11 +126,12 @@ export interface BlockWriter extends AsyncDisposable {
 
   /**
    * Flushes, sets the size and makes the object visible under its key, at once and for good. Copies
-   * nothing. Repeatable after a crash: `stat` tells whether it happened.
+   * nothing. Repeated with the same size it is done already; with another size, and for all that would
+   * change a sealed object, `conflict`. Repeatable after a crash: `stat` tells whether it happened.
    */
   seal(size: number): Promise<void>;
 
-  /** Removes what was written. */
+  /** Removes what was written. Throws `conflict` once sealed. */
   discard(): Promise<void>;
 }
 

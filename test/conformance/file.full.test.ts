@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
+import { afterAll, expect } from 'vitest';
 import { type Component, testWith } from '../needs.ts';
 import { type LoopFilesystem, type LoopOptions, mountLoop } from './loop-filesystem.ts';
 import { MiB, type StorePlace, storeConformance } from './store-conformance.ts';
@@ -51,3 +51,20 @@ async function smallPlace(options: LoopOptions, bytes: number): Promise<StorePla
   const cleanup = undo.move();
   return { store: place.store, [Symbol.asyncDispose]: () => cleanup.disposeAsync() };
 }
+
+testWith('loop', 'mke2fs')(
+  'after a flush that failed nothing is flushed or sealed, as the kernel may have dropped bytes',
+  async () => {
+    await using filesystem = await mountLoop({ filesystem: 'ext4', sectorSize: 512, size: 512 * MiB, thin: 96 * MiB });
+    await using place = await filePlace(filesystem.path);
+    await using writer = await place.store.create({ key: 'k', size: 400 * MiB });
+    const bytes = new Uint8Array(MiB).fill(7);
+    for (let i = 0; i < 300; i++) await writer.write(bytes, i * MiB);
+    const lost = { details: { unsyncedLost: true } };
+    await expect(writer.flush()).rejects.toMatchObject(lost);
+    await expect(writer.flush()).rejects.toMatchObject(lost);
+    await expect(writer.write(bytes, 0)).rejects.toMatchObject(lost);
+    await expect(writer.seal(400 * MiB)).rejects.toMatchObject(lost);
+    expect((await place.store.stat('k')).kind).toBe('writing');
+  },
+);

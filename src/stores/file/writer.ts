@@ -210,7 +210,7 @@ export class FileWriter implements BlockWriter {
     try {
       await sync(this.#fd);
     } catch (error) {
-      this.#lost ??= this.#failure(error, 'put on the device what was written');
+      this.#lost ??= unsyncedLost(this.#failure(error, 'put on the device what was written'));
       throw this.#lost;
     }
   }
@@ -259,4 +259,12 @@ export class FileWriter implements BlockWriter {
   #failure(error: unknown, doing: string): HawserError {
     return fileFailure(error, this.#place.store, doing);
   }
+}
+
+function unsyncedLost({ code, message, details, cause }: HawserError): HawserError {
+  return new HawserError(
+    code,
+    `${message} Bytes written since the last flush may be gone: they have to be verified before they count.`,
+    { details: { ...details, unsyncedLost: true }, cause },
+  );
 }

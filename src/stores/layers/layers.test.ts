@@ -60,6 +60,15 @@ test('retry does not repeat what waiting a moment cannot help', async () => {
   }
 });
 
+test('retry does not ask again after a flush that lost bytes', async () => {
+  const lost = new HawserError('store-failed', 'as scripted', { details: { unsyncedLost: true } });
+  const flush = withFault(memory(), ({ name }) => (name === 'flush' ? { when: 'before', error: lost } : undefined));
+  const { store, sleeps } = retrying(flush);
+  await using writer = await store.create({ key: 'k' });
+  await expect(writer.flush()).rejects.toBe(lost);
+  expect(sleeps).toEqual([]);
+});
+
 test('retry ends when the signal fires during its pause', async () => {
   const { store } = retrying(failing('zero', 'unavailable', 1));
   await using writer = await store.create({ key: 'k' });

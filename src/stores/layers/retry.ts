@@ -34,9 +34,9 @@ export function withRetry(store: Store, options: RetryOptions): Store {
   });
 }
 
-/** Not everything that is `retryable` passes within seconds: a full Store waits for a person. */
+/** Not everything that is `retryable` passes within seconds: a full Store waits for a person, lost bytes never come back. */
 const passing: ReadonlySet<ErrorCode> = new Set(['store-failed', 'unavailable', 'connection-lost', 'too-many']);
 
 function isPassing(error: unknown): boolean {
-  return isHawserError(error) && passing.has(error.code);
+  return isHawserError(error) && passing.has(error.code) && error.details.unsyncedLost !== true;
 }
