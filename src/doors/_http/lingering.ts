@@ -17,31 +17,43 @@ export const usualLinger: LingerLimits = { idleSeconds: 5, totalSeconds: 30, byt
 /** Bodies up to this length are read to their end and the connection is kept. */
 const SMALL_BODY = 64 * 1024;
 
+export interface Lingering {
+  /** For `http.createServer`. */
+  readonly response: typeof ServerResponse;
+  /** True when this connection is only read out and takes no further request. */
+  has(socket: Socket): boolean;
+  /** Ends all of them at once: the server closes. */
+  end(): void;
+}
+
 /**
- * A response class for `http.createServer`. When the answer begins while a body is still to come, it
- * says `connection: close`; afterwards the connection is closed for writing and what still arrives is
- * read and thrown away within `limits`. Without it node closes at once, the kernel resets, and the
- * client may lose the answer; or, on a kept connection, node reads a refused terabyte to its end.
+ * A response class that, when the answer begins while a body is still to come, says `connection: close`;
+ * afterwards the connection is closed for writing and what still arrives is read and thrown away
+ * within `limits`. Without it node closes at once, the kernel resets, and the client may lose the
+ * answer; or, on a kept connection, node reads a refused terabyte to its end.
  */
-export function lingeringResponse(limits: LingerLimits): typeof ServerResponse {
-  return class LingeringResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+export function createLingering(limits: LingerLimits): Lingering {
+  const sockets = new Set<Socket>();
+  class LingeringResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
     override writeHead(statusCode: number, ...rest: readonly unknown[]): this {
       const socket = this.req.socket;
-      if (socket !== null && bodyIsUnread(this.req)) {
+      if (socket !== null && bodyIsUnread(this.req) && !sockets.has(socket)) {
         this.setHeader('connection', 'close');
+        sockets.add(socket);
+        socket.once('close', () => sockets.delete(socket));
         linger(this.req, socket, limits);
       }
       return Reflect.apply(super.writeHead, this, [statusCode, ...rest]);
     }
+  }
+  return {
+    response: LingeringResponse,
+    has: (socket) => sockets.has(socket),
+    end: () => {
+      for (const socket of sockets) socket.destroy();
+    },
   };
 }
-
-/** True when this connection is only read out and takes no further request. */
-export function isLingering(socket: Socket): boolean {
-  return lingering.has(socket);
-}
-
-const lingering = new WeakSet<Socket>();
 
 function bodyIsUnread(request: IncomingMessage): boolean {
   if (request.complete) return false;
@@ -55,8 +67,6 @@ function bodyIsUnread(request: IncomingMessage): boolean {
  * `destroySoon`; then only our side is closed.
  */
 function linger(request: IncomingMessage, socket: Socket, limits: LingerLimits): void {
-  if (lingering.has(socket)) return;
-  lingering.add(socket);
   const destroySoon = socket.destroySoon.bind(socket);
   discard(request, socket, limits);
   socket.destroySoon = () => {

@@ -139,6 +139,15 @@ test('a silent client is given up after the idle time', async () => {
   await gone.promise;
 });
 
+test('a closing server does not wait for refused bodies', async () => {
+  const server = await start(refusing);
+  await using client = await rawHttp(server.port);
+  client.socket.on('error', () => {});
+  client.send('PUT /bytes HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\nabc');
+  await client.until(/\}$/);
+  await server[Symbol.asyncDispose]();
+});
+
 test('a request behind a refused body is not served', async () => {
   await using server = await start((app) => {
     refusing(app);

@@ -12,7 +12,7 @@ import {
 } from 'fastify';
 import { serializerCompiler } from 'fastify-type-provider-zod';
 import { HawserError } from '../../core/errors.ts';
-import { isLingering, type LingerLimits, lingeringResponse, usualLinger } from './lingering.ts';
+import { createLingering, type Lingering, type LingerLimits, usualLinger } from './lingering.ts';
 import { PROBLEM_TYPE, problemOf } from './problem.ts';
 import { zodValidator } from './validation.ts';
 
@@ -39,8 +39,9 @@ export interface ServerSettings {
  * down before the answer is seen.
  */
 export function createServer(settings: ServerSettings): FastifyInstance {
+  const lingering = createLingering(settings.linger ?? usualLinger);
   const app: FastifyInstance = fastify({
-    serverFactory: (handler) => createListener(settings, handler),
+    serverFactory: (handler) => createListener(settings.tls, lingering, handler),
     loggerInstance: settings.log,
     trustProxy: trustedProxies(settings.trustProxy),
     genReqId: (raw) => requestIdFrom(raw.headers['x-request-id']) ?? settings.randomId(),
@@ -64,6 +65,7 @@ export function createServer(settings: ServerSettings): FastifyInstance {
     if (!routeSays(request, 'ownsBody') && expectsContinue(request)) reply.raw.writeContinue();
   });
   app.addHook('onResponse', async (request, reply) => logAnswer(request, reply));
+  app.addHook('preClose', async () => lingering.end());
   app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply));
   app.setNotFoundHandler((request, reply) => answerProblem(noRoute(request), request, reply));
   return app;
@@ -118,9 +120,9 @@ const waiting = new WeakSet<object>();
  * vanished without a word; an idle kept connection goes after 75 s, later than most proxies' 60 s, so
  * that they do not send into one that is closing.
  */
-function createListener(settings: ServerSettings, handler: (...args: never[]) => void): Server {
+function createListener(tls: ServerSettings['tls'], lingering: Lingering, handler: (...args: never[]) => void): Server {
   const options: ServerOptions = {
-    ServerResponse: lingeringResponse(settings.linger ?? usualLinger),
+    ServerResponse: lingering.response,
     requestTimeout: 0,
     headersTimeout: 60_000,
     keepAliveTimeout: 75_000,
@@ -128,18 +130,17 @@ function createListener(settings: ServerSettings, handler: (...args: never[]) =>
     keepAliveInitialDelay: 60_000,
     noDelay: true,
   };
-  const server =
-    settings.tls === undefined ? createHttpServer(options) : createHttpsServer({ ...options, ...settings.tls });
+  const server = tls === undefined ? createHttpServer(options) : createHttpsServer({ ...options, ...tls });
   server.setTimeout(0);
   const serve = (request: object, response: object) => {
     Reflect.apply(handler, undefined, [request, response]);
   };
   server.on('request', (request, response) => {
-    if (isLingering(request.socket)) return;
+    if (lingering.has(request.socket)) return;
     serve(request, response);
   });
   server.on('checkContinue', (request, response) => {
-    if (isLingering(request.socket)) return;
+    if (lingering.has(request.socket)) return;
     waiting.add(request);
     const writeContinue = response.writeContinue.bind(response);
     response.writeContinue = (callback?: () => void) => {

@@ -34,7 +34,7 @@ export function loginRoutes(app: FastifyInstance, scope: ApiScope, { limit, publ
       limit.begin(request.ip);
       const { actor, loginSecret, expiresAt } = await scope.useCases.accounts.signIn(signInOf(request.body));
       limit.succeeded(request.ip);
-      reply.setCookie(LOGIN_COOKIE, loginSecret, { ...cookieFor(request, publicOrigin), expires: expiresAt });
+      reply.setCookie(LOGIN_COOKIE, loginSecret, { ...cookieFor(request), expires: expiresAt });
       return meOf(scope, actor);
     },
   );
@@ -56,7 +56,7 @@ export function loginRoutes(app: FastifyInstance, scope: ApiScope, { limit, publ
         requireSameOrigin(request, publicOrigin);
         await scope.useCases.accounts.signOut(secret);
       }
-      return reply.clearCookie(LOGIN_COOKIE, cookieFor(request, publicOrigin)).code(204).send(null);
+      return reply.clearCookie(LOGIN_COOKIE, cookieFor(request)).code(204).send(null);
     },
   );
 }
@@ -147,7 +147,8 @@ async function meOf(scope: ApiScope, actor: Actor): Promise<z.output<typeof me>>
   return { user: actor.user, role: actor.role, hasPassword, version: scope.version };
 }
 
-function cookieFor(request: FastifyRequest, publicOrigin: string | undefined) {
-  const secure = request.protocol === 'https' || publicOrigin?.startsWith('https:') === true;
+/** A proxy in front may end TLS: then only the page's own Origin tells. */
+function cookieFor(request: FastifyRequest) {
+  const secure = request.protocol === 'https' || request.headers.origin?.startsWith('https:') === true;
   return { path: '/', httpOnly: true, sameSite: 'strict', secure } as const;
 }
