@@ -149,7 +149,7 @@ export class Incoming {
 
   /** Forgets the range, so that it can be sent anew. */
   async discard(range: Range): Promise<void> {
-    await this.#append([{ kind: 'discard', ...range }]);
+    await this.#append([{ kind: 'discard', offset: range.offset, length: range.length }]);
   }
 
   /** All leaves for content of `size` bytes, with those put together that came in pieces. Everything must be received. */
