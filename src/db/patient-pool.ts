@@ -1,4 +1,4 @@
-import type { PostgresPool, PostgresPoolClient } from 'kysely';
+import type { PostgresPool } from 'kysely';
 import type { Pool, PoolClient } from 'pg';
 import { HawserError } from '../core/errors.ts';
 
@@ -12,9 +12,10 @@ const GAP = 50;
  */
 export function patientPool(pool: Pool): PostgresPool {
   return {
-    connect: async () => wrap(await connect(pool)),
+    options: pool.options,
+    connect: async () => watched(await connect(pool)),
     end: () => pool.end(),
-  } as PostgresPool;
+  };
 }
 
 async function connect(pool: Pool): Promise<PoolClient> {
@@ -29,20 +30,23 @@ async function connect(pool: Pool): Promise<PoolClient> {
   }
 }
 
-function wrap(client: PoolClient): PostgresPoolClient {
-  let broken: Error | undefined;
-  return {
-    query: async (...args: [string, readonly unknown[]]) => {
-      try {
-        return await client.query(...(args as [string, unknown[]]));
-      } catch (error) {
-        if (!isAway(error)) throw error;
-        broken = error instanceof Error ? error : new Error(String(error));
-        throw unavailable(error);
-      }
-    },
-    release: () => client.release(broken),
-  } as unknown as PostgresPoolClient;
+/** The client as it is, but its statements fail as `unavailable`, and one that broke is not used again. */
+function watched(client: PoolClient): PoolClient {
+  let broken = false;
+  const query = async (text: string, parameters: unknown[]) => {
+    try {
+      return await client.query(text, parameters);
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      broken = true;
+      throw unavailable(error);
+    }
+  };
+  const release = () => client.release(broken);
+  return new Proxy(client, {
+    get: (target, name) =>
+      name === 'query' ? query : name === 'release' ? release : Reflect.get(target, name, target),
+  });
 }
 
 /** Shutting down, starting up, crashed; or no socket, or one that broke. */
