@@ -1,0 +1,80 @@
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { type Command, Option } from 'commander';
+import { type LoadedConfig, loadConfig } from '../../config/load.ts';
+import { allSettings } from '../../config/settings.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { type GlobalOptions, note, print, printJson, stopSignal } from '../terminal.ts';
+
+/** Flags of settings come by commander's names: `--uploads-chunk-size` is `uploadsChunkSize`. */
+export type SettingOptions = GlobalOptions & Readonly<Record<string, unknown>>;
+
+/** `hawser serve`: runs until it is told to stop. */
+export async function serve(options: SettingOptions): Promise<number> {
+  const { config } = await loadOwnConfig(options);
+  const [{ serve: start }, { pino }] = await Promise.all([import('../../roles/serve.ts'), import('pino')]);
+  const log = pino({ level: config.log.level }, pino.destination({ fd: 2, sync: false }));
+  const { signal, release } = stopSignal();
+  try {
+    const serving = await start(config, { log, signal });
+    if (options.json === true) printJson({ event: 'ready', addresses: serving.addresses });
+    else if (options.quiet !== true) greet(serving);
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    note('Stopping; what was received stays.', options);
+    await serving.stop();
+    return exitCodes.ok;
+  } finally {
+    release();
+    log.flush();
+  }
+}
+
+interface Greeted {
+  readonly addresses: Readonly<Record<string, string>>;
+  readonly adminTokenPath: string;
+  readonly page: boolean;
+}
+
+function greet({ addresses, adminTokenPath, page }: Greeted): void {
+  print(`Hawser is ready:  ${addresses.api ?? ''}`);
+  print(`Sign in with the admin token in ${adminTokenPath}`);
+  if (!page) print('The page is not built; npm run build:web builds it. API and commands work without.');
+  print('Upload from here: hawser upload FILE NAME');
+}
+
+/** The configuration that counts for this command line. */
+export function loadOwnConfig(options: SettingOptions): Promise<LoadedConfig> {
+  const flags: Record<string, string> = {};
+  for (const setting of allSettings()) {
+    const value = options[attributeOf(setting.flag)];
+    if (typeof value === 'string') flags[setting.path] = value;
+  }
+  return loadConfig({
+    flags,
+    env: process.env,
+    readFile: (path) =>
+      readFile(path, 'utf8').catch((error: unknown) => {
+        if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+        throw error;
+      }),
+    uid: process.getuid?.(),
+    home: homedir(),
+  });
+}
+
+/** One flag for each setting; `--data-dir` every command has. */
+export function addSettingOptions(command: Command): void {
+  for (const setting of allSettings()) {
+    if (setting.path === 'dataDir') continue;
+    const usual =
+      setting.usual === undefined || setting.usual === '' ? '' : ` (usually ${JSON.stringify(setting.usual)})`;
+    command.option(`${setting.flag} <value>`, `${setting.description}${usual} [${setting.variable}]`);
+  }
+}
+
+function attributeOf(flag: string): string {
+  return new Option(`${flag} <value>`).attributeName();
+}
