@@ -31,9 +31,12 @@ const deep: MantineColorsTuple = [
   '#0a1017',
 ];
 
+/** The `<header>` of a dialog would count as a second banner of the page. */
+const plainHeader = { header: { role: 'none' } };
+
 export const theme = createTheme({
   primaryColor: 'harbor',
-  primaryShade: { light: 8, dark: 4 },
+  primaryShade: { light: 8, dark: 7 },
   colors: { harbor, dark: deep },
   autoContrast: true,
   luminanceThreshold: 0.3,
@@ -46,8 +49,11 @@ export const theme = createTheme({
   headings: { fontWeight: '650' },
   focusRing: 'auto',
   components: {
-    Modal: { styles: { title: { fontWeight: 650, fontSize: 18 } } },
-    Drawer: { styles: { title: { fontWeight: 650, fontSize: 18, overflowWrap: 'anywhere' } } },
+    Modal: { defaultProps: { attributes: plainHeader }, styles: { title: { fontWeight: 650, fontSize: 18 } } },
+    Drawer: {
+      defaultProps: { attributes: plainHeader },
+      styles: { title: { fontWeight: 650, fontSize: 18, overflowWrap: 'anywhere' } },
+    },
     Notification: {
       defaultProps: { withBorder: true, closeButtonProps: { 'aria-label': 'Dismiss' } },
       styles: { description: { color: 'var(--mantine-color-dimmed)' } },

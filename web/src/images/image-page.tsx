@@ -36,6 +36,7 @@ export function ImagePage() {
       >
         Images
       </Button>
+      {image.data === undefined && <PageHead title="Image" />}
       {image.error !== null && <ProblemNote error={image.error} onRetry={() => void image.refetch()} />}
       {image.isPending && (
         <Center p="xl">

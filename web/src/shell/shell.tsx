@@ -8,6 +8,7 @@ import { LiveNote } from '../live/live-note.tsx';
 import { PasswordOffer } from '../login/password-offer.tsx';
 import { SignInAgain } from '../login/sign-in-again.tsx';
 import { Mark } from '../parts/rope.tsx';
+import { useNarrow } from '../parts/use-narrow.ts';
 import { CreateImage } from '../uploads/create-image.tsx';
 import { DropAnywhere } from '../uploads/drop-anywhere.tsx';
 import { Tray } from '../uploads/tray.tsx';
@@ -19,6 +20,8 @@ import { UserMenu } from './user-menu.tsx';
 /** What stays while pages change: menu, header, tray, the drop target and the live feed. */
 export function Shell() {
   const [menuOpen, menu] = useDisclosure(false);
+  // Off the screen is not enough: its links must not take the focus either.
+  const hidden = useNarrow() && !menuOpen;
   const client = useQueryClient();
   const main = useRef<HTMLElement>(null);
   useEffect(() => {
@@ -42,7 +45,7 @@ export function Shell() {
         <AppShell.Header bg="var(--h-surface)">
           <Header menuOpen={menuOpen} onToggle={menu.toggle} />
         </AppShell.Header>
-        <AppShell.Navbar bg="var(--h-surface)" aria-label="Main">
+        <AppShell.Navbar bg="var(--h-surface)" aria-label="Main" style={hidden ? { visibility: 'hidden' } : undefined}>
           <SideMenu onNavigate={menu.close} />
         </AppShell.Navbar>
         <AppShell.Main ref={main} tabIndex={-1} style={{ outline: 'none' }} pb="calc(var(--h-tray, 0px) + 32px)">
