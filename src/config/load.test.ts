@@ -9,7 +9,7 @@ function inputs(
   given: Partial<ConfigInputs> & { readonly files?: Readonly<Record<string, string>> } = {},
 ): ConfigInputs {
   const { files = {}, ...rest } = given;
-  return { flags: {}, env: {}, uid: 1000, home: '/home/anna', readFile: async (path) => files[path], ...rest };
+  return { flags: {}, env: {}, uid: 1000, home: '/srv/anna', readFile: async (path) => files[path], ...rest };
 }
 
 async function refusal(given: Parameters<typeof inputs>[0]): Promise<string> {
@@ -21,12 +21,12 @@ async function refusal(given: Parameters<typeof inputs>[0]): Promise<string> {
   return error instanceof HawserError ? error.message : '';
 }
 
-const file = '/home/anna/.local/share/hawser/hawser.yaml';
+const file = '/srv/anna/.local/share/hawser/hawser.yaml';
 
 test('without anything the defaults count and the data folder is the user’s', async () => {
   const { config, sources, file: read } = await loadConfig(inputs());
   expect(config.listen).toBe('127.0.0.1:7800');
-  expect(config.dataDir).toBe('/home/anna/.local/share/hawser');
+  expect(config.dataDir).toBe('/srv/anna/.local/share/hawser');
   expect(config.uploads.chunkSize).toBe(16 * 1024 * 1024);
   expect(new Set(Object.values(sources).map(({ kind }) => kind))).toEqual(new Set(['default']));
   expect(Object.keys(sources)).toEqual(allSettings().map(({ path }) => path));
