@@ -93,7 +93,7 @@ test.each([
 test('all faults are told at once, each with its place, what was found and what was meant', async () => {
   const message = await refusal({
     flags: { 'uploads.maxSize': 'huge' },
-    env: { HAWSER_LISTN: '1', HAWSER_TLS_MODE: 'maybe', HAWSER_TOKEN: 'fine' },
+    env: { HAWSER_LISTN: '1', HAWSER_TLS_MODE: 'maybe', HAWSER_TOKEN: 'fine', HAWSER_PUBLIC_URL: 'hawser.example' },
     files: { [file]: '# mine\nlisten: nowhere\nuploads:\n  chunckSize: 1M\n  chunkSize: 5\nstores:\n  - nme: a\n' },
   });
   expect(message).toMatch(/flag --uploads-max-size: uploads\.maxSize must be .*16M.* or null; found "huge"/);
@@ -105,6 +105,7 @@ test('all faults are told at once, each with its place, what was found and what 
   );
   expect(message).toMatch(/hawser\.yaml line 5: uploads\.chunkSize is not right: .*found 5/);
   expect(message).toMatch(/hawser\.yaml line 6: stores\.0 has no setting "nme"; did you mean name\?/);
+  expect(message).toMatch(/variable HAWSER_PUBLIC_URL: publicUrl is not right: a URL is http.*found "hawser\.example"/);
   expect(message).not.toContain('HAWSER_TOKEN');
 });
 

@@ -23,6 +23,7 @@ export const configSchema = z.object({
   dataListen: address.default('127.0.0.1:7802').describe('Data listener of the agent: bytes with a ticket.'),
   publicUrl: z
     .string()
+    .regex(/^(?:https?:\/\/[^/\s]+\/?)?$/, 'a URL is http:// or https:// and a host, without a path')
     .default('')
     .describe('The URL people use when a proxy stands in front. Empty: what `listen` says.'),
   databaseUrl: z.string().default('').describe('PostgreSQL to use. Empty: an embedded one in the data folder.'),
