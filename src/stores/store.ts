@@ -131,7 +131,7 @@ export interface BlockWriter extends AsyncDisposable {
    */
   seal(size: number): Promise<void>;
 
-  /** Removes what was written. Throws `conflict` once sealed. */
+  /** Removes what was written; does nothing when its key was removed. Throws `conflict` once sealed. */
   discard(): Promise<void>;
 }
 

@@ -522,6 +522,7 @@ function endTests(test: Declare, given: Given): void {
     await now.write(pattern(100, 2), 0);
     await expectCode('conflict', old.seal(100));
     await expectCode('conflict', old.write(pattern(1, 3), 0));
+    await old.discard();
     expect((await store.stat('k')).kind).toBe('writing');
     await now.seal(100);
     expectBytes(await contentOf(store, 'k'), pattern(100, 2));

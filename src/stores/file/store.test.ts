@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  appendFile,
   chmod,
   link,
   lstat,
@@ -21,7 +22,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, onTestFinished, test } from 'vitest';
 import { openStore } from '../index.ts';
-import type { Store } from '../store.ts';
+import type { BlockWriter, Store } from '../store.ts';
 import { openFileStore } from './store.ts';
 
 async function given(): Promise<{ store: Store; path: string }> {
@@ -155,6 +156,51 @@ test('a sealed file that was cut behind our back is corrupt, not zeros', async (
   await using reader = await store.open('k');
   await truncate(join(path, 'objects', 'k'), 3);
   await expect(reader.read(new Uint8Array(10), 0)).rejects.toEqual(code('corrupt'));
+});
+
+test('a file that was cut while it is written is corrupt, not zeros', async () => {
+  const { store, path } = await given();
+  await using writer = await store.create({ key: 'k' });
+  await writer.write(Buffer.from('some bytes'), 0);
+  await truncate(join(path, 'incoming', 'k'), 3);
+  await expect(writer.read(new Uint8Array(10), 0)).rejects.toEqual(code('corrupt'));
+});
+
+test('seal, resize, discard and dispose wait for the writes that have begun', async () => {
+  const { store } = await given();
+  const endings = {
+    seal: (writer: BlockWriter) => writer.seal(8_000_000),
+    resize: (writer: BlockWriter) => writer.resize(8_000_000),
+    discard: (writer: BlockWriter) => writer.discard(),
+    dispose: async (writer: BlockWriter) => writer[Symbol.asyncDispose](),
+    remove: (writer: BlockWriter) => store.remove(writer.key),
+  };
+  for (const [key, end] of Object.entries(endings)) {
+    await using writer = await store.create({ key });
+    let done = 0;
+    const writes = [0, 1, 2, 3].map((i) =>
+      writer.write(new Uint8Array(2_000_000), i * 2_000_000).then(() => {
+        done++;
+      }),
+    );
+    await end(writer);
+    expect([key, done]).toEqual([key, 4]);
+    await Promise.all(writes);
+  }
+});
+
+test('zeros over a write that failed half way leave none of it', async () => {
+  const { store, path } = await given();
+  await using writer = await store.create({ key: 'k' });
+  await writer.write(Buffer.from('good'), 0);
+  // Beyond what ext4 takes as a file: begins, and fails.
+  await expect(writer.write(Buffer.from('bad'), 2 ** 52)).rejects.toEqual(code('store-full'));
+  await appendFile(join(path, 'incoming', 'k'), 'what the failed write left');
+  await expect(writer.read(new Uint8Array(5), 0)).rejects.toEqual(code('out-of-range'));
+  await writer.zero({ offset: 4, length: 100 });
+  const into = Buffer.alloc(104, 1);
+  await writer.read(into, 0);
+  expect(into.toString()).toBe(`good${'\0'.repeat(100)}`);
 });
 
 test('a folder that went away is a failure, not an empty Store', async () => {

@@ -35,8 +35,10 @@ export class FileWriter implements BlockWriter {
   readonly #place: WriterPlace;
   readonly #fd: number;
   readonly #inode: bigint;
-  /** The end of all that was written, zeroed or set; the file itself may be shorter after a failed write. */
+  /** The end of all that was written, zeroed or set with success. */
   #size: number;
+  /** The end of all writes that ever began: behind it there is nothing but a hole. */
+  #touched: number;
   #state: State = 'open';
   #outstanding = 0;
   #idle: PromiseWithResolvers<void> | undefined;
@@ -52,15 +54,18 @@ export class FileWriter implements BlockWriter {
     this.#fd = file.fd;
     this.#inode = file.inode;
     this.#size = file.size;
+    this.#touched = file.size;
   }
 
   async write(buffer: Uint8Array, offset: number): Promise<void> {
     while (this.#barrier !== undefined) await this.#barrier;
     this.#checkWritable();
-    this.#size = Math.max(this.#size, offset + buffer.length);
+    const end = offset + buffer.length;
+    this.#touched = Math.max(this.#touched, end);
     this.#outstanding++;
     try {
       await writeAll(this.#fd, buffer, offset);
+      if (buffer.length > 0) this.#size = Math.max(this.#size, end);
     } catch (error) {
       throw this.#failure(error, 'write');
     } finally {
@@ -71,15 +76,14 @@ export class FileWriter implements BlockWriter {
   async zero(range: Range, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     const end = rangeEnd(range);
-    const written = this.#size;
+    const { offset } = range;
+    const touched = this.#touched;
     if (end > this.#size) await this.#behindBarrier(() => this.#grow(end));
     while (this.#barrier !== undefined) await this.#barrier;
     this.#checkWritable();
     this.#outstanding++;
     try {
-      // What lies behind all writes is a hole since it was added.
-      const length = Math.min(end, written) - range.offset;
-      await this.#place.ladder.zero(this.#fd, { offset: range.offset, length }, signal);
+      await this.#place.ladder.zero(this.#fd, { offset, length: Math.min(end, touched) - offset }, signal);
     } catch (error) {
       throw signal?.aborted === true && error === signal.reason ? error : this.#failure(error, 'zero a range');
     } finally {
@@ -94,7 +98,7 @@ export class FileWriter implements BlockWriter {
     this.#outstanding++;
     try {
       const got = await readUpTo(this.#fd, into, offset);
-      into.fill(0, got);
+      if (got < into.length) throw this.#shrunk();
     } catch (error) {
       throw this.#failure(error, 'read back');
     } finally {
@@ -120,6 +124,7 @@ export class FileWriter implements BlockWriter {
         throw this.#failure(error, 'set the size');
       });
       this.#size = size;
+      this.#touched = size;
     });
   }
 
@@ -196,14 +201,15 @@ export class FileWriter implements BlockWriter {
     return facts !== undefined && facts.inode === this.#inode;
   }
 
-  /** Truncates up. Writes that have begun end before the new size, those to come wait at the barrier. */
+  /** Truncates up, so that no write that has begun is cut off; those to come wait at the barrier. */
   async #grow(end: number): Promise<void> {
     this.#checkWritable();
     if (end <= this.#size) return;
-    await truncateFile(this.#fd, end).catch((error) => {
+    const size = this.#outstanding > 0 ? Math.max(end, this.#touched) : end;
+    await truncateFile(this.#fd, size).catch((error) => {
       throw this.#failure(error, 'grow an object');
     });
-    this.#size = end;
+    this.#size = Math.max(this.#size, end);
   }
 
   async #sync(sync: (fd: number) => Promise<void>): Promise<void> {
@@ -254,6 +260,14 @@ export class FileWriter implements BlockWriter {
     if (this.#closed || this.#state === 'discarded') {
       throw new HawserError('conflict', 'This writer was closed. Reopen the key to go on.');
     }
+  }
+
+  #shrunk(): HawserError {
+    return new HawserError(
+      'corrupt',
+      `An object being written to the Store "${this.#place.store}" is shorter than what was written (${this.#size} bytes): somebody changed its file. Discard it and send it again.`,
+      { details: { store: this.#place.store, size: this.#size } },
+    );
   }
 
   #failure(error: unknown, doing: string): HawserError {
