@@ -57,7 +57,7 @@ export class ProgressLine implements Disposable {
 
   constructor(name: string, { json = false, quiet = false }: GlobalOptions) {
     this.#name = name;
-    this.#mode = json ? 'json' : quiet ? 'quiet' : process.stderr.isTTY ? 'line' : 'plain';
+    this.#mode = quiet ? 'quiet' : json ? 'json' : process.stderr.isTTY ? 'line' : 'plain';
     this.#timer = setInterval(() => this.#last !== undefined && this.update(this.#last), 1000);
     this.#timer.unref();
   }

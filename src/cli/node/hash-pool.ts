@@ -85,7 +85,6 @@ export class HashPool implements Hashing, AsyncDisposable {
         for (const { reject } of this.#pending.values()) reject(error);
         this.#pending.clear();
       });
-      worker.unref();
       return worker;
     });
     return this.#workers;
