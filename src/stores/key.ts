@@ -18,3 +18,11 @@ export function checkInside(offset: number, length: number, size: number): void 
     { details: { offset, length, size } },
   );
 }
+
+/** Throws `out-of-range` unless offset and length are whole numbers, not negative, with a safe end. */
+export function checkRange(offset: number, length: number): void {
+  if (offset >= 0 && length >= 0 && Number.isSafeInteger(offset) && Number.isSafeInteger(offset + length)) return;
+  throw new HawserError('out-of-range', `Wanted ${length} bytes from ${offset}: no object has such a range.`, {
+    details: { offset, length },
+  });
+}

@@ -230,9 +230,23 @@ function writeTests(test: Declare, given: Given): void {
     await using writer = await store.create({ key: 'k', size: 10 });
     await writer.write(new Uint8Array(0), 0);
     await writer.zero({ offset: 0, length: 0 });
+    await writer.write(new Uint8Array(0), 1000);
+    await writer.zero({ offset: 1000, length: 0 });
+    await expectCode('out-of-range', writer.read(new Uint8Array(1), 10));
     await writer.read(new Uint8Array(0), 10);
     await writer.seal(10);
     expectBytes(await contentOf(store, 'k'), new Uint8Array(10));
+  });
+
+  test('an offset that is none is out of range, and writes nothing', async () => {
+    const { store } = await given();
+    await using writer = await store.create({ key: 'k', size: 10 });
+    for (const offset of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, Number.MAX_SAFE_INTEGER]) {
+      await expectCode('out-of-range', writer.write(pattern(5, 1), offset));
+      await expectCode('out-of-range', writer.zero({ offset, length: 5 }));
+    }
+    await expectCode('out-of-range', writer.zero({ offset: 5, length: -1 }));
+    expectBytes(await readBack(writer, 0, 10), new Uint8Array(10));
   });
 
   test('reading outside is out of range and leaves the buffer alone', async () => {

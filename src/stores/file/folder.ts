@@ -33,11 +33,21 @@ export class Folder {
   static async open(store: string, path: string): Promise<Folder> {
     await makeFolder(path);
     const real = await realpath(path);
-    const open = { incoming: await openPlace(join(real, 'incoming')), objects: await openPlace(join(real, 'objects')) };
-    const folder = new Folder(store, real, open);
+    await using opened = new AsyncDisposableStack();
+    const openPlace = async (place: Place) => {
+      await makeFolder(join(real, place));
+      const fd = await openFile(join(real, place), FOLDER);
+      opened.defer(() => closeFile(fd));
+      return fd;
+    };
+    const folder = new Folder(store, real, {
+      incoming: await openPlace('incoming'),
+      objects: await openPlace('objects'),
+    });
     // A rename that a killed process could not sync any more counts from now on.
     await folder.sync('objects');
     await folder.sync('incoming');
+    opened.move();
     return folder;
   }
 
@@ -55,10 +65,15 @@ export class Folder {
       await this.#checkItself(place);
       return undefined;
     }
-    throw new HawserError(
+    throw this.strange(key);
+  }
+
+  /** What lies under the key is a link, a folder, a device. */
+  strange(key: string): HawserError {
+    return new HawserError(
       'store-failed',
       `In the Store "${this.#store}" the key ${key} is not a regular file. Hawser did not put it there: remove it.`,
-      { details: { store: this.#store, key } },
+      { details: { store: this.#store } },
     );
   }
 
@@ -136,11 +151,6 @@ async function makeFolder(path: string): Promise<void> {
 
 async function isThere(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
-}
-
-async function openPlace(path: string): Promise<number> {
-  await makeFolder(path);
-  return openFile(path, FOLDER);
 }
 
 async function syncFolder(path: string): Promise<void> {

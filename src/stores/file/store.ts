@@ -190,11 +190,7 @@ class FileStore implements Store {
     const stat = await statExactly(fd);
     if (stat.isFile()) return { fd, facts: factsOf(stat) };
     await closeFile(fd);
-    throw new HawserError(
-      'store-failed',
-      `In the Store "${this.#name}" the key ${key} is not a regular file. Hawser did not put it there: remove it.`,
-      { details: { store: this.#name, key } },
-    );
+    throw this.#folder.strange(key);
   }
 
   #noRoom(size: number): HawserError {

@@ -1,6 +1,6 @@
 import { HawserError } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
-import { checkInside } from '../key.ts';
+import { checkInside, checkRange } from '../key.ts';
 import type { BlockWriter, Placement } from '../store.ts';
 import { closeFile, readUpTo, statFile, syncData, syncFile, truncateFile, writeAll } from './descriptor.ts';
 import { fileFailure } from './failure.ts';
@@ -60,11 +60,13 @@ export class FileWriter implements BlockWriter {
   async write(buffer: Uint8Array, offset: number): Promise<void> {
     while (this.#barrier !== undefined) await this.#barrier;
     this.#checkWritable();
+    checkRange(offset, buffer.length);
     const end = offset + buffer.length;
     this.#touched = Math.max(this.#touched, end);
     this.#outstanding++;
     try {
       await writeAll(this.#fd, buffer, offset);
+      // An empty write lets nothing grow, as the system has it.
       if (buffer.length > 0) this.#size = Math.max(this.#size, end);
     } catch (error) {
       throw this.#failure(error, 'write');
@@ -75,8 +77,10 @@ export class FileWriter implements BlockWriter {
 
   async zero(range: Range, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
-    const end = rangeEnd(range);
+    checkRange(range.offset, range.length);
+    if (range.length === 0) return;
     const { offset } = range;
+    const end = rangeEnd(range);
     const touched = this.#touched;
     if (end > this.#size) await this.#behindBarrier(() => this.#grow(end));
     while (this.#barrier !== undefined) await this.#barrier;

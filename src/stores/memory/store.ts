@@ -1,6 +1,6 @@
 import { HawserError } from '../../core/errors.ts';
 import type { Range } from '../../core/range.ts';
-import { checkInside, checkKey } from '../key.ts';
+import { checkInside, checkKey, checkRange } from '../key.ts';
 import type {
   BlockReader,
   BlockWriter,
@@ -168,13 +168,15 @@ class MemoryWriter implements BlockWriter {
 
   async write(buffer: Uint8Array, offset: number): Promise<void> {
     this.#checkWritable();
-    this.#object.pages.write(buffer, offset);
+    checkRange(offset, buffer.length);
+    if (buffer.length > 0) this.#object.pages.write(buffer, offset);
   }
 
   async zero(range: Range, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     this.#checkWritable();
-    this.#object.pages.zero(range);
+    checkRange(range.offset, range.length);
+    if (range.length > 0) this.#object.pages.zero(range);
   }
 
   async read(into: Uint8Array, offset: number): Promise<void> {
