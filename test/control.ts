@@ -2,9 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { configSchema } from '../src/config/schema.ts';
 import type { Actor } from '../src/core/nouns.ts';
 import type { OpenDatabase } from '../src/db/open.ts';
-import type { Log } from '../src/service/control/context.ts';
 import { type Control, createControl } from '../src/service/control/control.ts';
-import type { Waker } from '../src/service/control/ports.ts';
+import type { Log, Waker } from '../src/service/control/ports.ts';
 import type { PlainAgent } from './plain-agent.ts';
 
 export const alice: Actor = { user: 'alice', role: 'user' };

@@ -1,6 +1,6 @@
 import { toHawserError } from '../../core/errors.ts';
 import type { Actor } from '../../core/nouns.ts';
-import type { Log } from './context.ts';
+import type { Log } from './ports.ts';
 import type { Change, Changes } from './use-cases.ts';
 
 export type ChangedKind = 'image' | 'upload' | 'task' | 'store';

@@ -1,7 +1,7 @@
 import type { Agents } from './agents.ts';
 import type { ChangeHub } from './changes.ts';
 import type { LiveUploads } from './live.ts';
-import type { ControlDb, Waker } from './ports.ts';
+import type { ControlDb, Log, Waker } from './ports.ts';
 
 /** What every use case stands on. */
 export interface Context {
@@ -28,11 +28,4 @@ export interface ControlConfig {
     readonly maxSize: number | null;
   };
   readonly limits: { readonly taskRate: number | null; readonly userRate: number | null };
-}
-
-/** One line an event. */
-export interface Log {
-  info(fields: Readonly<Record<string, unknown>>): void;
-  warn(fields: Readonly<Record<string, unknown>>): void;
-  error(fields: Readonly<Record<string, unknown>>): void;
 }

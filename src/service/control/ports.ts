@@ -299,3 +299,10 @@ export interface Waker {
   soon(seconds: number): Promise<void>;
   stop(): Promise<void>;
 }
+
+/** One line an event. */
+export interface Log {
+  info(fields: Readonly<Record<string, unknown>>): void;
+  warn(fields: Readonly<Record<string, unknown>>): void;
+  error(fields: Readonly<Record<string, unknown>>): void;
+}

@@ -246,6 +246,28 @@ test('verify finds damage and says where; a digest is added to the image; both c
   expect((await images.get(alice, upload.imageId)).status).toMatch(/2 bytes at 4/);
 });
 
+test('cancelling the comparison of a finished upload fails its image, and pausing it pauses the work', async () => {
+  await using open = await postgres.open();
+  const agent = agentWithRoom();
+  await using ready = await testControl(open, [agent]);
+  const { uploads, images, tasks } = ready.control;
+  const upload = await begin(ready, { size: 10 });
+  agent.receive(upload.id, 10);
+  const digest = { algorithm: 'sha512', hex: 'd'.repeat(128) } as const;
+  expect((await uploads.finish(alice, upload.id, { digest })).image.state).toBe('verifying');
+  expect((await tasks.pause(alice, upload.taskId)).state).toBe('PAUSED');
+  expect(agent.work.get(upload.taskId)?.state).toBe('paused');
+  expect((await tasks.resume(alice, upload.taskId)).state).toBe('RUNNING');
+  expect((await tasks.cancel(alice, upload.taskId)).state).toBe('CANCELLED');
+  expect(agent.work.size).toBe(0);
+  expect(await images.get(alice, upload.imageId)).toMatchObject({ state: 'failed', status: 'Cancelled by alice' });
+  expect((await uploads.get(alice, upload.id)).state).toBe('sealed');
+  // Its bytes stay until somebody removes it.
+  expect(agent.copies.size).toBe(1);
+  await images.remove(alice, upload.imageId);
+  expect(agent.copies.size).toBe(0);
+});
+
 test('work that a restarted agent forgot is begun again', async () => {
   await using open = await postgres.open();
   const agent = agentWithRoom();

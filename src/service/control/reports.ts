@@ -103,7 +103,11 @@ export class Reports {
     }
     for (const hostId of await db.stores.markSilent(SILENT_SECONDS)) {
       this.#context.log.warn({ event: 'host.silent', hostId });
-      for (const store of await db.stores.list()) if (store.hostId === hostId) changes.touch('store', store.id);
+      for (const store of await db.stores.list()) {
+        if (store.hostId !== hostId) continue;
+        changes.touch('store', store.id);
+        for (const upload of live.all()) if (upload.storeId === store.id) upload.connections = 0;
+      }
     }
   }
 

@@ -1,5 +1,5 @@
 import type { AgentRequest } from '../../contract/link.ts';
-import { isHawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
 import type { Access } from './use-cases.ts';
 
@@ -17,6 +17,10 @@ export class Tickets {
   }
 
   async install(hostId: string, subject: Subject, ops: ('read' | 'write')[]): Promise<Access> {
+    const [base] = await this.#context.db.stores.dataUrls(hostId);
+    if (base === undefined) {
+      throw new HawserError('unavailable', 'The host has no data listener; send and fetch the bytes through the API.');
+    }
     const ticketId = this.#context.randomSecret();
     const link = this.#context.agents.of(hostId);
     const request = { ticketId, subject, ops, timeoutSeconds: LIFETIME_SECONDS };
@@ -25,7 +29,6 @@ export class Tickets {
     const subjectKey = keyOf(subject);
     const kept = (this.#installed.get(subjectKey) ?? []).filter((ticket) => ticket.until > now);
     this.#installed.set(subjectKey, [...kept, { ticketId, until: now + LIFETIME_SECONDS * 1000 }]);
-    const [base = ''] = await this.#context.db.stores.dataUrls(hostId);
     return { url: `${base.replace(/\/+$/, '')}${pathOf(subject)}`, token: ticketId, expiresAt: new Date(expiresAt) };
   }
 
