@@ -4,6 +4,7 @@ import {
   copyStates,
   imageStates,
   isTerminal,
+  type StateTable,
   statesBefore,
   statesOf,
   taskStates,
@@ -11,7 +12,7 @@ import {
   uploadStates,
 } from './states.ts';
 
-const tables = [imageStates, copyStates, uploadStates, ticketStates, taskStates];
+const tables: readonly StateTable<string>[] = [imageStates, copyStates, uploadStates, ticketStates, taskStates];
 
 test.each(tables)('every state of $noun can be reached, and every end from anywhere', (table) => {
   const states = statesOf(table);

@@ -1,7 +1,8 @@
 import { TREE_BLOCK } from '../core/digest.ts';
-import { HawserError } from '../core/errors.ts';
-import { cutAt, intersect, type Range, rangeEnd } from '../core/range.ts';
+import { HawserError, isHawserError } from '../core/errors.ts';
+import { cutAt, type Range, rangeEnd } from '../core/range.ts';
 import type { BlockWriter } from '../stores/store.ts';
+import { type Claim, Claims } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
 import { blocksOf, Received, readLeaves } from './received.ts';
 import type { Slab, SlabPool } from './slab-pool.ts';
@@ -16,14 +17,6 @@ const SYNC_MS = 2000;
 export interface EngineMeans {
   readonly slabs: SlabPool;
   readonly hashes: HashPool;
-}
-
-/** A stretch that is being written (others wait for it) or is held back until its Content-Digest is known (others may take it). */
-interface Claim extends Range {
-  phase: 'writing' | 'held';
-  taken: boolean;
-  readonly settled: Promise<void>;
-  readonly settle: () => void;
 }
 
 /** A segment on disk whose record waits for the digest of the whole body. */
@@ -43,7 +36,7 @@ export class Incoming {
   readonly #journal: UploadJournal;
   readonly #means: EngineMeans;
   readonly #boot: Buffer;
-  readonly #claims = new Set<Claim>();
+  readonly #claims = new Claims();
   readonly #composing = new Map<number, Promise<void>>();
   #unsynced = 0;
   #syncing: Promise<void> = Promise.resolve();
@@ -95,7 +88,7 @@ export class Incoming {
         await this.#acknowledge([await this.#write(slab, from + claim.offset - range.offset, claim)]);
       }
     } finally {
-      this.#release(claims);
+      this.#claims.release(claims);
     }
   }
 
@@ -107,13 +100,10 @@ export class Incoming {
       for (const claim of claims) {
         held.push({ record: await this.#write(slab, from + claim.offset - range.offset, claim), claim });
       }
-      for (const { claim } of held) {
-        claim.phase = 'held';
-        claim.settle();
-      }
+      for (const { claim } of held) this.#claims.hold(claim);
       return held;
     } catch (error) {
-      this.#release(claims);
+      this.#claims.release(claims);
       throw error;
     }
   }
@@ -130,7 +120,7 @@ export class Incoming {
 
   /** The digest was wrong or the body broke off: what was held never was. */
   drop(held: readonly Held[]): void {
-    this.#release(held.map(({ claim }) => claim));
+    this.#claims.release(held.map(({ claim }) => claim));
   }
 
   /** The range is zeros; where data was received before, that must be zeros. */
@@ -143,7 +133,7 @@ export class Incoming {
         await this.#acknowledge([{ kind: 'zero', offset: piece.offset, length: piece.length }]);
       }
     } finally {
-      this.#release(claims);
+      this.#claims.release(claims);
     }
   }
 
@@ -171,18 +161,34 @@ export class Incoming {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#unsynced = 0;
-    this.#syncing = this.#syncing.then(async () => {
+    const before = this.#syncing.catch(() => {}); // who asked for it has been told
+    this.#syncing = before.then(() => this.#flushBoth());
+    return this.#syncing;
+  }
+
+  async #flushBoth(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    try {
       await this.writer.flush();
       await this.#journal.append([{ kind: 'sync', digest: this.#boot }]);
       await this.#journal.sync();
-    });
-    return this.#syncing;
+    } catch (cause) {
+      // No room for the record: nothing is lost, it is tried again.
+      if (isHawserError(cause, 'store-full')) throw cause;
+      // After a failed fsync the kernel may have dropped what it could not write: nothing unsynced can be trusted.
+      this.#failure = new HawserError(
+        'store-failed',
+        'The store could not make the received bytes durable, so nothing more is received. What it lost is found and asked for again once the agent has been restarted.',
+        { cause },
+      );
+      throw this.#failure;
+    }
   }
 
   /** Waits for what is under way and stops the timer. The writer and the journal stay the owner's. */
   async quiet(): Promise<void> {
     clearTimeout(this.#timer);
-    await Promise.allSettled([...this.#claims].map((claim) => claim.settled));
+    await this.#claims.allSettled();
     await Promise.allSettled(this.#composing.values());
     await this.#syncing.catch(() => {});
   }
@@ -229,13 +235,9 @@ export class Incoming {
   async #syncNow(): Promise<void> {
     try {
       await this.sync();
-    } catch (cause) {
-      // After a failed fsync the kernel may have dropped what it could not write: nothing unsynced can be trusted.
-      this.#failure ??= new HawserError(
-        'store-failed',
-        'The store could not make the received bytes durable, so nothing more is received. What it lost is found and asked for again once the agent has been restarted.',
-        { cause },
-      );
+    } catch {
+      // A failed fsync stands in #failure and every later call throws it; a full disk is waited out.
+      if (this.#failure === undefined) this.#syncSoon(SYNC_MS);
     }
   }
 
@@ -246,22 +248,16 @@ export class Incoming {
    * `compare`. Between the look and the claim nothing is awaited: two that send the same never both write.
    */
   async #enter(range: Range, compare: (known: Range) => Promise<void>): Promise<readonly Claim[]> {
-    for (;;) {
-      const busy = this.#overlapping(range).find((claim) => claim.phase === 'writing');
-      if (busy === undefined) break;
-      await busy.settled;
-    }
-    for (const held of this.#overlapping(range)) {
-      held.taken = true;
-      this.#claims.delete(held);
-    }
-    const known = [...this.received.all.inside(range)];
-    const claims = [...this.received.all.missing(range)].map((piece) => this.#claim(piece));
+    const { known, claims } = await this.#claims.whenFree(range, () => {
+      this.#claims.takeHeld(range);
+      const missing = [...this.received.all.missing(range)];
+      return { known: [...this.received.all.inside(range)], claims: missing.map((piece) => this.#claims.claim(piece)) };
+    });
     try {
       for (const piece of known) await compare(piece);
       return claims;
     } catch (error) {
-      this.#release(claims);
+      this.#claims.release(claims);
       throw error;
     }
   }
@@ -302,27 +298,6 @@ export class Incoming {
       await look(stored, slab);
     } finally {
       this.#means.slabs.release(slab);
-    }
-  }
-
-  #overlapping(range: Range): readonly Claim[] {
-    return [...this.#claims].filter((claim) => intersect(claim, range) !== undefined);
-  }
-
-  #claim(range: Range): Claim {
-    let settle = () => {};
-    const settled = new Promise<void>((resolve) => {
-      settle = resolve;
-    });
-    const claim: Claim = { ...range, phase: 'writing', taken: false, settled, settle };
-    this.#claims.add(claim);
-    return claim;
-  }
-
-  #release(claims: readonly Claim[]): void {
-    for (const claim of claims) {
-      this.#claims.delete(claim);
-      claim.settle();
     }
   }
 

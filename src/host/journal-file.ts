@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import type { JournalRecord, UploadJournal } from '../engine/upload-journal.ts';
+import { stateFailure } from './atomic-file.ts';
 
 /**
  * One Upload's journal on disk: records of 64 bytes, little-endian, appended.
@@ -98,7 +99,7 @@ export class JournalFile implements UploadJournal, AsyncDisposable {
     } catch (error) {
       // A part of the batch may lie there; without this cut, later records would follow a torn one and be lost.
       await this.#file.truncate(this.#sequence * RECORD);
-      throw error;
+      throw stateFailure(error);
     }
     this.#sequence += records.length;
   }

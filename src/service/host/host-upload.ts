@@ -1,8 +1,7 @@
 import type { UploadReport } from '../../contract/link.ts';
 import type { ByteSource } from '../../core/bytes.ts';
-import { leafCount } from '../../core/digest.ts';
 import { HawserError, toHawserError } from '../../core/errors.ts';
-import { type Range, rangeEnd } from '../../core/range.ts';
+import type { Range } from '../../core/range.ts';
 import type { EngineMeans, Incoming } from '../../engine/incoming.ts';
 import type { PassingDigests } from '../../engine/passing-digests.ts';
 import type { RateLimit } from '../../engine/rate-limit.ts';
@@ -13,6 +12,7 @@ import { verdictError } from '../../formats/verdict.ts';
 import type { Store } from '../../stores/store.ts';
 import type { RangesFacts, ReceiptFacts, ReceiveRequest } from './data-plane.ts';
 import type { SealedFacts, StateFolder, UploadRecord } from './ports.ts';
+import { closed, incomplete, paused, sizeMismatch, treeMismatch } from './upload-refusals.ts';
 
 export interface HostUploadParts {
   readonly record: UploadRecord;
@@ -26,6 +26,12 @@ export interface HostUploadParts {
   readonly now: () => Date;
   /** Something that a report tells has changed. */
   readonly changed: () => void;
+}
+
+interface FinishWanted {
+  readonly size: number | null;
+  /** hex */
+  readonly treeDigest: string | null;
 }
 
 /** One Upload on its host: takes bytes in, tells what it has, pauses, seals. */
@@ -188,7 +194,7 @@ export class HostUpload {
   }
 
   /** Seals; repeatable, and all callers at once share one run. */
-  finish(wanted: { readonly size: number | null; readonly treeDigest: string | null }): Promise<void> {
+  finish(wanted: FinishWanted): Promise<void> {
     if (this.#record.state === 'sealed') return this.#checkSealed(wanted);
     this.#finishing ??= this.#finish(wanted).finally(() => {
       this.#finishing = undefined;
@@ -213,7 +219,8 @@ export class HostUpload {
     await this.#parts.store.remove(this.#record.key);
   }
 
-  async #finish(wanted: { readonly size: number | null; readonly treeDigest: string | null }): Promise<void> {
+  async #finish(wanted: FinishWanted): Promise<void> {
+    if (await this.#completeSeal()) return this.#checkSealed(wanted);
     if (this.#record.state !== 'open') this.#mustBeOpen();
     const size = this.#finalSize(wanted.size);
     const missing = [...this.#parts.incoming.received.all.missing({ offset: 0, length: size })];
@@ -224,9 +231,20 @@ export class HostUpload {
       this.#abortBodies(closed('finishing'));
       await this.#seal(size, wanted.treeDigest);
     } catch (error) {
-      if (this.#record.state === 'finishing') await this.#save({ state: before, sealed: null });
+      await this.#save({ state: before }).catch(() => {
+        // On disk it says finishing, which the next start takes for open as well.
+        this.#record = { ...this.#record, state: before };
+      });
       throw error;
     }
+  }
+
+  /** A seal that got as far as the rename, but not to its last record (a full disk, say), is completed. */
+  async #completeSeal(): Promise<boolean> {
+    const { sealed, key } = this.#record;
+    if (sealed === null || (await this.#parts.store.stat(key)).kind !== 'sealed') return false;
+    await this.#save({ state: 'sealed', sealed: await sealedFacts(this.#parts.store, key, sealed) });
+    return true;
   }
 
   async #seal(size: number, wantedDigest: string | null): Promise<void> {
@@ -249,7 +267,7 @@ export class HostUpload {
     await this.#save({ state: 'sealed', sealed: await sealedFacts(store, this.#record.key, facts) });
   }
 
-  async #checkSealed(wanted: { readonly size: number | null; readonly treeDigest: string | null }): Promise<void> {
+  async #checkSealed(wanted: FinishWanted): Promise<void> {
     const { sealed } = this.#record;
     if (sealed === null) return;
     if (wanted.size !== null && wanted.size !== sealed.size) throw sizeMismatch(wanted.size, sealed.size);
@@ -348,39 +366,4 @@ export async function sealedFacts(store: Store, key: string, facts: SealedFacts)
   if (stat.kind !== 'sealed')
     throw new HawserError('store-failed', 'The store does not show the object that was just sealed.');
   return { ...facts, storedSize: stat.storedSize, fingerprint: stat.fingerprint };
-}
-
-function paused(): HawserError {
-  return new HawserError('paused', 'The upload is paused. Resume its task and send on; what was received is kept.');
-}
-
-function closed(state: UploadRecord['state']): HawserError {
-  const code = state === 'cancelled' || state === 'expired' ? state : 'conflict';
-  return new HawserError(code, `The upload is ${state}; it takes no more bytes.`, { details: { state } });
-}
-
-function sizeMismatch(wanted: number, found: number): HawserError {
-  return new HawserError(
-    'size-mismatch',
-    `The size was given as ${wanted} bytes, but it is ${found}. Nothing was changed.`,
-    { details: { wanted, found } },
-  );
-}
-
-function treeMismatch(wanted: string, found: string): HawserError {
-  return new HawserError(
-    'digest-mismatch',
-    `The source's tree-sha256 is ${wanted}, what was received has ${found}. The upload is kept: compare the blocks (leaves), discard those that differ and send them again.`,
-    { details: { wanted: `tree-sha256:${wanted}`, found: `tree-sha256:${found}` } },
-  );
-}
-
-function incomplete(size: number, missing: readonly Range[]): HawserError {
-  const bytes = missing.reduce((sum, range) => sum + range.length, 0);
-  const first = missing[0];
-  return new HawserError(
-    'incomplete',
-    `${bytes} of ${size} bytes are missing in ${missing.length} range(s)${first === undefined ? '' : `, the first from ${first.offset} to ${rangeEnd(first)}`}. Send them and finish again.`,
-    { details: { missing: missing.slice(0, 100), missingBytes: bytes, blocks: leafCount(size) } },
-  );
 }

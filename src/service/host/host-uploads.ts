@@ -1,5 +1,5 @@
 import type { AgentRequest, UploadReport } from '../../contract/link.ts';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, toHawserError } from '../../core/errors.ts';
 import type { FlatAlgorithm } from '../../engine/hash-pool.ts';
 import { type EngineMeans, Incoming } from '../../engine/incoming.ts';
 import { PassingDigests } from '../../engine/passing-digests.ts';
@@ -26,13 +26,14 @@ export class HostUploads {
   readonly #parts: HostUploadsParts;
   readonly #uploads = new Map<string, HostUpload>();
   readonly #opening = new Map<string, Promise<HostUpload>>();
+  readonly #broken: UploadReport[] = [];
   readonly #userLimits = new Map<string, { readonly rate: number; readonly limit: RateLimit }>();
 
   constructor(parts: HostUploadsParts) {
     this.#parts = parts;
   }
 
-  /** Takes up what is there. One that cannot be taken up is reported as failed, and its bytes stay. */
+  /** Takes up what is there. One that cannot be taken up is reported with the reason; its bytes stay. */
   async recover(): Promise<void> {
     for (const record of await this.#parts.state.list()) {
       const host = this.#parts.stores.get(record.storeId);
@@ -40,12 +41,18 @@ export class HostUploads {
         this.#parts.log.warn({ event: 'upload.store-missing', uploadId: record.uploadId, storeId: record.storeId });
         continue;
       }
-      await this.#recoverOne(record, host.store);
+      try {
+        await this.#recoverOne(record, host.store);
+      } catch (error) {
+        const { code, message } = toHawserError(error, 'store-failed');
+        this.#broken.push(brokenReport(record, { code, message }));
+        this.#parts.log.warn({ event: 'upload.not-recovered', uploadId: record.uploadId, code, reason: message });
+      }
     }
   }
 
   reports(): readonly UploadReport[] {
-    return [...this.#uploads.values()].map((upload) => upload.report());
+    return [...[...this.#uploads.values()].map((upload) => upload.report()), ...this.#broken];
   }
 
   /** Bytes promised to the Uploads of one Store and not written yet. */
@@ -127,13 +134,20 @@ export class HostUploads {
       sealed: null,
     };
     await this.#parts.state.save(record);
-    const writer = await host.store.create({
-      key: record.key,
-      ...(record.declaredSize === null ? {} : { size: record.declaredSize }),
-    });
+    const writer = await this.#create(host.store, record);
     const upload = await this.#takeUp(record, host.store, writer);
     this.#parts.log.info({ event: 'upload.opened', uploadId: record.uploadId, size: record.declaredSize });
     return upload;
+  }
+
+  /** When it fails nothing of the Upload stays. */
+  async #create(store: Store, { key, declaredSize, uploadId }: UploadRecord): Promise<BlockWriter> {
+    try {
+      return await store.create({ key, ...(declaredSize === null ? {} : { size: declaredSize }) });
+    } catch (error) {
+      await this.#parts.state.remove(uploadId);
+      throw error;
+    }
   }
 
   async #recoverOne(record: UploadRecord, store: Store): Promise<void> {
@@ -208,6 +222,16 @@ export class HostUploads {
       { details: { free, promised, wanted: reserve } },
     );
   }
+}
+
+/** The host cannot get at its bytes now; the next start tries again. */
+function brokenReport(
+  record: UploadRecord,
+  problem: { readonly code: string; readonly message: string },
+): UploadReport {
+  const { uploadId, generation, state, declaredSize } = record;
+  const none = { receivedBytes: 0, zeroBytes: 0, activeAt: null, connections: 0, sealed: null };
+  return { uploadId, generation, state, declaredSize, ...none, problem };
 }
 
 function isFlat(name: string): name is FlatAlgorithm {

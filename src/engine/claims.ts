@@ -1,0 +1,69 @@
+import { intersect, type Range } from '../core/range.ts';
+
+/** A stretch that is being written (others wait for it) or is held back until its Content-Digest is known (others may take it). */
+export interface Claim extends Range {
+  phase: 'writing' | 'held';
+  taken: boolean;
+  readonly settled: Promise<void>;
+  readonly settle: () => void;
+}
+
+/**
+ * Who writes where, so that two who send the same range never both write it. Nothing here awaits between
+ * a look and a claim; that is what makes it sound.
+ */
+export class Claims {
+  readonly #claims = new Set<Claim>();
+
+  /** Runs `act` at a moment when nobody writes into the range; nothing comes between the look and the act. */
+  async whenFree<T>(range: Range, act: () => T): Promise<T> {
+    for (;;) {
+      const busy = this.#overlapping(range).find((claim) => claim.phase === 'writing');
+      if (busy === undefined) return act();
+      await busy.settled;
+    }
+  }
+
+  /** What is held back there belongs to the caller now; its first owner finds it taken. */
+  takeHeld(range: Range): void {
+    for (const held of this.#overlapping(range)) {
+      held.taken = true;
+      this.#claims.delete(held);
+    }
+  }
+
+  claim(range: Range): Claim {
+    const { promise: settled, resolve: settle } = Promise.withResolvers<void>();
+    const claim: Claim = {
+      offset: range.offset,
+      length: range.length,
+      phase: 'writing',
+      taken: false,
+      settled,
+      settle,
+    };
+    this.#claims.add(claim);
+    return claim;
+  }
+
+  /** Written, but waiting for a digest: others need not wait any more. */
+  hold(claim: Claim): void {
+    claim.phase = 'held';
+    claim.settle();
+  }
+
+  release(claims: readonly Claim[]): void {
+    for (const claim of claims) {
+      this.#claims.delete(claim);
+      claim.settle();
+    }
+  }
+
+  async allSettled(): Promise<void> {
+    await Promise.all([...this.#claims].map((claim) => claim.settled));
+  }
+
+  #overlapping(range: Range): readonly Claim[] {
+    return [...this.#claims].filter((claim) => intersect(claim, range) !== undefined);
+  }
+}
