@@ -21,7 +21,7 @@ export function errnoOf(error: unknown): string {
 const meanings = new Map<string, { readonly code: ErrorCode; readonly advice: string }>([
   ['ENOSPC', { code: 'store-full', advice: 'Free space on its filesystem, or use another Store.' }],
   ['EDQUOT', { code: 'store-full', advice: 'Raise the filesystem quota, or use another Store.' }],
-  ['EFBIG', { code: 'store-full', advice: 'Its filesystem takes no file of this size: use another Store.' }],
+  ['EFBIG', { code: 'too-large', advice: 'Its filesystem takes no file of this size: use another Store.' }],
   ['ENOENT', { code: 'not-found', advice: 'There is nothing under this key.' }],
   ['EEXIST', { code: 'already-exists', advice: 'The key is taken.' }],
   [
