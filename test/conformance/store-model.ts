@@ -102,15 +102,15 @@ export function modelTests(test: Declare, given: Given, runs: number): void {
       await using writer = await store.create({ key });
       const model = new Model(0);
       let offset = 0;
-      const jobs = pieces.map(({ zero, length, order }, i) => {
+      const moves = pieces.map(({ zero, length, order }, i) => {
         const bytes = zero ? new Uint8Array(length) : pattern(length, i + 1);
         const at = offset;
         offset += length;
         model.put(bytes, at);
         return { order, run: () => (zero ? writer.zero({ offset: at, length }) : writer.write(bytes, at)) };
       });
-      jobs.sort((a, b) => a.order - b.order);
-      await Promise.all(jobs.map(({ run }) => run()));
+      moves.sort((a, b) => a.order - b.order);
+      await Promise.all(moves.map(({ run }) => run()));
       expectBytes(await readBack(writer, 0, model.size), model.content);
       await writer.discard();
     });

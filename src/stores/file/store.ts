@@ -19,7 +19,7 @@ export interface FileStoreOptions {
   readonly zeroRungs?: readonly ZeroRung[];
 }
 
-/** Objects as files of one folder. On disk: docs/stores/file.md. */
+/** Objects as files of one folder. Layout and durability: docs/stores/file.md. */
 export async function openFileStore(options: FileStoreOptions): Promise<Store> {
   try {
     return new FileStore(options, await Folder.open(options.name, options.path));
