@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterAll, expect } from 'vitest';
 import { type Component, testWith } from '../needs.ts';
 import { type LoopFilesystem, type LoopOptions, mountLoop } from './loop-filesystem.ts';
-import { MiB, type StorePlace, storeConformance } from './store-conformance.ts';
+import { storeConformance } from './store-conformance.ts';
+import { MiB, type StorePlace } from './store-content.ts';
 import { filePlace } from './store-places.ts';
 
 /** Pairwise: each filesystem, each sector size with the two that care, the common one with both. */

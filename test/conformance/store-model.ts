@@ -1,14 +1,6 @@
 import fc from 'fast-check';
 import type { BlockWriter } from '../../src/stores/store.ts';
-import {
-  checkExtents,
-  type Declare,
-  expectBytes,
-  expectCode,
-  type Given,
-  pattern,
-  readBack,
-} from './store-conformance.ts';
+import { checkExtents, type Declare, expectBytes, expectCode, type Given, pattern, readBack } from './store-content.ts';
 
 /** Where things happen: offsets around page, block and write boundaries find more than even ones. */
 const LARGEST = 512 * 1024;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type FileStoreOptions, openFileStore } from '../../src/stores/file/store.ts';
 import { openMemoryStore } from '../../src/stores/memory/store.ts';
 import type { Store } from '../../src/stores/store.ts';
-import { MiB, type StorePlace } from './store-conformance.ts';
+import { MiB, type StorePlace } from './store-content.ts';
 
 /** A `file` Store in a new folder below `below`, which goes with it. */
 export async function filePlace(below = tmpdir(), options: Partial<FileStoreOptions> = {}): Promise<StorePlace> {
