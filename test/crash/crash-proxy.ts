@@ -34,8 +34,9 @@ export class CrashProxy implements AsyncDisposable {
   ledger = new Ledger();
   /** Told of every moment; false keeps the answer of a finish from the client. */
   onMoment: (moment: Moment) => boolean = () => true;
-  /** Undefined: nobody is there, connections break. */
   target: Target | undefined;
+  /** False: connections break, as when nobody is there. */
+  passable = true;
   readonly #servers: Readonly<Record<Side, http.Server>>;
   readonly #agent = new http.Agent({ keepAlive: true });
   #outstanding = 0;
@@ -85,7 +86,7 @@ export class CrashProxy implements AsyncDisposable {
 
   async #relay(side: Side, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { target } = this;
-    if (target === undefined) {
+    if (target === undefined || !this.passable) {
       incoming.socket.destroy();
       return;
     }
@@ -176,7 +177,7 @@ export class CrashProxy implements AsyncDisposable {
   }
 
   #upgrade(side: Side, incoming: IncomingMessage, socket: Duplex, head: Buffer): void {
-    if (this.target === undefined) {
+    if (this.target === undefined || !this.passable) {
       socket.destroy();
       return;
     }

@@ -125,6 +125,7 @@ export async function runRound(world: CrashWorld, client: CrashClient, plan: Pla
   } finally {
     proxy.onMoment = () => true;
     await life.close();
+    proxy.passable = true;
   }
 }
 
@@ -145,7 +146,7 @@ function arm(world: CrashWorld, { who, at }: Kill, kill: () => void): Armed {
   const strike = () => {
     if (state === 'struck') return;
     state = 'struck';
-    if (who === 'server') proxy.target = undefined;
+    if (who === 'server') proxy.passable = false;
     kill();
     resolve('struck');
   };
@@ -189,15 +190,13 @@ async function bringBack(world: CrashWorld, name: string): Promise<void> {
   const { proxy, server } = world;
   await server.gone();
   await proxy.drained();
-  const target = await server.start();
-  proxy.target = target;
+  proxy.target = await server.start();
   const api = world.api();
-  proxy.target = undefined;
   const lost = proxy.ledger.lost(await receivedNow(api, await uploadOf(api, name)));
   if (lost.length > 0) {
     throw new Error(`Acknowledged bytes were lost when the server was killed: ${lost.map(text).join(' ')}`);
   }
-  proxy.target = target;
+  proxy.passable = true;
 }
 
 /** What the server has: the ranges it tells, and all of it once the image is ready. */
