@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test as plainTest } from 'vitest';
-import { type ErrorCode, HawserError } from '../../src/core/errors.ts';
-import type { BlockReader, BlockWriter, Extent, Store } from '../../src/stores/store.ts';
+import { HawserError } from '../../src/core/errors.ts';
+import type { BlockWriter } from '../../src/stores/store.ts';
 import {
   checkExtents,
   collect,
