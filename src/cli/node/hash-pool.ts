@@ -74,7 +74,7 @@ export class HashPool implements Hashing, AsyncDisposable {
 
   #started(): readonly Worker[] {
     this.#workers ??= Array.from({ length: this.#size }, () => {
-      const worker = new Worker(new URL('./hash-worker.ts', import.meta.url), {
+      const worker = new Worker(new URL('./hash-worker.js', import.meta.url), {
         resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
       });
       worker.on('message', ({ id, digests }: HashAnswer) => {

@@ -8,6 +8,7 @@ import type {
   UploadTransport,
 } from '../../client/ports.ts';
 import { collect, type HttpConnection, headersOf } from './http-connection.ts';
+import { doneWith } from './young-garbage.ts';
 
 const SLICE = 256 * 1024;
 /** How long to wait for `100 Continue`: not everything on the way knows it. */
@@ -83,6 +84,7 @@ export class NodeTransport implements UploadTransport, DownloadTransport {
           }
           into.set(chunk, length);
           length += chunk.length;
+          doneWith(chunk.length);
           onReceived?.(length);
         });
         response.once('end', () => resolve({ ...answer, body: '', length }));
