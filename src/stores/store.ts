@@ -5,7 +5,8 @@ import type { Range } from '../core/range.ts';
  * Image it holds. Only the engine moves bytes through it; the engine also re-cuts buffers and
  * emulates what a Store lacks, once for all drivers.
  *
- * Foreign errors become HawserErrors in the driver, once, with `cause`: no space is `store-full`, an
+ * Foreign errors become HawserErrors in the driver, once, with `cause`: no space is `store-full`, a size
+ * that the place can never take `too-large`, an
  * unknown key `not-found`, a key that is taken `already-exists`, anything else of the device
  * `store-failed`. Host paths never enter a message.
  */

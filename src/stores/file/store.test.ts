@@ -194,7 +194,7 @@ test('zeros over a write that failed half way leave none of it', async () => {
   await using writer = await store.create({ key: 'k' });
   await writer.write(Buffer.from('good'), 0);
   // Beyond what ext4 takes as a file: begins, and fails.
-  await expect(writer.write(Buffer.from('bad'), 2 ** 52)).rejects.toEqual(code('store-full'));
+  await expect(writer.write(Buffer.from('bad'), 2 ** 52)).rejects.toEqual(code('too-large'));
   await appendFile(join(path, 'incoming', 'k'), 'what the failed write left');
   await expect(writer.read(new Uint8Array(5), 0)).rejects.toEqual(code('out-of-range'));
   await writer.zero({ offset: 4, length: 100 });
