@@ -20,8 +20,9 @@ export interface SendParts {
   readonly stop: AbortController;
 }
 
-/** Zeros are told in batches: at the latest after so many separate runs. */
-const BATCH = 256;
+/** Zeros are told in batches: at the latest after so many separate runs, or so many bytes, so that progress is seen. */
+const BATCH_RUNS = 256;
+const BATCH_BYTES = 1024 * 1024 * 1024;
 
 /** Sends what is not acknowledged. Each block is read and hashed once, holes are neither. Resolves with the size. */
 export async function sendFile(source: FileSource, parts: SendParts): Promise<number> {
@@ -136,7 +137,7 @@ class ZeroBatch {
 
   async add(range: Range): Promise<void> {
     this.#pending.add(range);
-    if (this.#pending.count >= BATCH) await this.flush();
+    if (this.#pending.count >= BATCH_RUNS || this.#pending.bytes >= BATCH_BYTES) await this.flush();
   }
 
   async flush(): Promise<void> {

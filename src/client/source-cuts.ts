@@ -17,6 +17,7 @@ export type SourceCut =
  * `most`. A block with any data in it is data. `wanted` is widened to whole blocks.
  */
 export async function* cutSource(source: FileSource, wanted: Range, most: number): AsyncGenerator<SourceCut> {
+  if (wanted.length <= 0) return;
   const whole = wholeBlocks(wanted, source.size);
   let start = whole.offset;
   let reads: Range[] = [];
