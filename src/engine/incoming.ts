@@ -181,6 +181,7 @@ export class Incoming {
         'The store could not make the received bytes durable, so nothing more is received. What it lost is found and asked for again once the agent has been restarted.',
         { cause },
       );
+      await this.#journal.append([{ kind: 'doubt' }]);
       throw this.#failure;
     }
   }
@@ -329,14 +330,21 @@ export class Incoming {
   async #checkUnsynced(): Promise<void> {
     let doubtful: (JournalRecord & Range)[] = [];
     let sameBoot = false;
+    let doubt = false;
     for await (const record of this.#journal.records()) {
       if (record.kind === 'sync') {
         sameBoot = record.digest.equals(this.#boot);
         doubtful = [];
-      } else if (record.kind === 'data' || record.kind === 'zero') doubtful.push(record);
+        doubt = false;
+      } else if (record.kind === 'doubt') doubt = true;
+      else if (record.kind === 'data' || record.kind === 'zero') doubtful.push(record);
     }
-    if (sameBoot) return;
-    for (const record of doubtful) await this.#verifyOrDiscard(record);
+    if (sameBoot && !doubt) return;
+    for (const record of doubtful) {
+      // After a failed flush the page cache shows bytes that the disk may not have: reading proves nothing.
+      if (doubt) await this.discard(record);
+      else await this.#verifyOrDiscard(record);
+    }
     await this.sync();
   }
 

@@ -235,3 +235,20 @@ test('what was discarded is missing, and its blocks have no leaf', async () => {
   await send(rig, bytes.subarray(TREE_BLOCK, TREE_BLOCK + 10), { offset: TREE_BLOCK });
   expect((await rig.incoming.leaves(bytes.length)).treeDigest()).toBe(treeOf(bytes));
 });
+
+test('after a flush that failed, what came since the last good one is asked for again', async () => {
+  await using rig = await makeRig();
+  const bytes = randomBytes(2 * TREE_BLOCK);
+  await send(rig, bytes.subarray(0, TREE_BLOCK));
+  await rig.incoming.sync();
+  await send(rig, bytes.subarray(TREE_BLOCK), { offset: TREE_BLOCK });
+  const flush = rig.incoming.writer.flush.bind(rig.incoming.writer);
+  rig.incoming.writer.flush = () => Promise.reject(new Error('EIO'));
+  await expect(rig.incoming.sync()).rejects.toSatisfy((e) => isHawserError(e, 'store-failed'));
+  await expect(send(rig, bytes, { offset: 2 * TREE_BLOCK })).rejects.toSatisfy((e) => isHawserError(e, 'store-failed'));
+  rig.incoming.writer.flush = flush;
+  await rig.reopen();
+  expect([...rig.incoming.received.all]).toEqual([{ offset: 0, length: TREE_BLOCK }]);
+  await send(rig, bytes);
+  expect((await rig.incoming.leaves(bytes.length)).treeDigest()).toBe(treeOf(bytes));
+});

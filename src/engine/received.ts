@@ -45,6 +45,7 @@ export class Received {
         this.#leaves.remove(blocksAround(record));
         break;
       case 'sync':
+      case 'doubt':
         break;
     }
   }

@@ -20,4 +20,6 @@ export type JournalRecord =
   /** The range counts as never received. */
   | { readonly kind: 'discard'; readonly offset: number; readonly length: number }
   /** Everything before survives a power cut; `digest` is the SHA-256 of the boot id. */
-  | { readonly kind: 'sync'; readonly digest: Buffer };
+  | { readonly kind: 'sync'; readonly digest: Buffer }
+  /** A flush failed: what came since the last `sync` may be gone, whatever a read says. */
+  | { readonly kind: 'doubt' };

@@ -7,7 +7,7 @@ import { stateFailure } from './atomic-file.ts';
 /**
  * One Upload's journal on disk: records of 64 bytes, little-endian, appended.
  *
- *   0 u8 kind (1 data, 2 zero, 3 leaf, 4 discard, 5 sync)   1–3 zero
+ *   0 u8 kind (1 data, 2 zero, 3 leaf, 4 discard, 5 sync, 6 doubt)   1–3 zero
  *   4 u32 CRC-32 of the record with this field zero
  *   8 u64 offset   16 u64 length   24 u64 sequence number, from 0
  *   32 32 bytes digest
@@ -17,7 +17,7 @@ import { stateFailure } from './atomic-file.ts';
  */
 const RECORD = 64;
 const READ_RECORDS = 4096;
-const kinds = ['data', 'zero', 'leaf', 'discard', 'sync'] as const;
+const kinds = ['data', 'zero', 'leaf', 'discard', 'sync', 'doubt'] as const;
 
 interface Waiting {
   readonly records: readonly JournalRecord[];
@@ -107,7 +107,7 @@ export class JournalFile implements UploadJournal, AsyncDisposable {
 
 function encode(record: JournalRecord, sequence: number, into: Buffer): void {
   into.writeUInt8(kinds.indexOf(record.kind) + 1, 0);
-  if (record.kind !== 'sync') {
+  if ('offset' in record) {
     into.writeBigUInt64LE(BigInt(record.offset), 8);
     into.writeBigUInt64LE(BigInt(record.length), 16);
   }
@@ -135,6 +135,8 @@ function decode(bytes: Buffer, sequence: number): JournalRecord | undefined {
       return { kind, offset, length };
     case 'sync':
       return { kind, digest };
+    case 'doubt':
+      return { kind };
     case undefined:
       return undefined;
   }

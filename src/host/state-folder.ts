@@ -37,13 +37,15 @@ const uploadRecord = z.object({
  * The agent's folder: `uploads/ID.json` (an UploadRecord) and `uploads/ID.journal`, `leaves/STORE/KEY`
  * (32 bytes a block). A journal without its record is a left-over and is removed.
  */
-export async function openStateFolder(path: string): Promise<StateFolder> {
+export async function openStateFolder(path: string): Promise<StateFolder & { readonly bootId: string }> {
   const uploads = join(path, 'uploads');
   const leaves = join(path, 'leaves');
   for (const folder of [path, uploads, leaves]) await mkdir(folder, { recursive: true, mode: 0o700 });
-  const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => `no boot id: ${process.pid}`);
+  const read = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => `none, process ${process.pid}`);
+  const bootId = read.trim();
   return {
-    boot: bootDigest(bootId.trim()),
+    bootId,
+    boot: bootDigest(bootId),
     list: () => listRecords(uploads),
     save: (record) => writeFileAtomic(join(uploads, `${record.uploadId}.json`), JSON.stringify(record)),
     journal: (uploadId) => JournalFile.open(join(uploads, `${uploadId}.journal`)),
