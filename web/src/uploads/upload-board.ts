@@ -6,6 +6,7 @@ import { calls } from '../api/calls.ts';
 import { loginLost } from '../login/login-state.ts';
 import { signalStore } from '../parts/signal-store.ts';
 import type { FromWorker, ToWorker, Trouble, UploadWish } from './messages.ts';
+import { rememberUpload } from './own-uploads.ts';
 
 export type Phase =
   | 'queued'
@@ -175,6 +176,7 @@ export class UploadBoard {
     switch (message.kind) {
       case 'began': {
         const { uploadId, imageId, taskId } = message;
+        rememberUpload(uploadId);
         this.#change(id, { uploadId, imageId, taskId });
         this.#refresh();
         return;

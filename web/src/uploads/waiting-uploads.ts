@@ -1,8 +1,11 @@
+import { useInterval } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
 import type { UploadResource } from '../../../src/contract/api/upload.ts';
 import { queries } from '../api/queries.ts';
 import { useSignal } from '../parts/signal-store.ts';
 import { fileNameOf } from './fingerprint.ts';
+import { ownUploads } from './own-uploads.ts';
 import { uploadBoard } from './upload-board.ts';
 
 /** Longer without a byte, and nobody else is sending it. */
@@ -13,8 +16,13 @@ export function useWaitingUploads(): readonly UploadResource[] {
   const me = useQuery(queries.me()).data;
   const open = useQuery({ ...queries.openUploads(), refetchInterval: 10_000 }).data ?? [];
   const items = useSignal(uploadBoard.items);
+  const [now, setNow] = useState(Date.now);
+  useInterval(() => setNow(Date.now()), 2_000, { autoInvoke: true });
+  const own = ownUploads();
   const here = new Set(items.map((item) => item.uploadId));
-  return open.filter((upload) => upload.owner === me?.user && !here.has(upload.id) && isQuiet(upload, Date.now()));
+  return open.filter(
+    (upload) => upload.owner === me?.user && !here.has(upload.id) && (own.has(upload.id) || isQuiet(upload, now)),
+  );
 }
 
 /** The waiting Upload that this file belongs to by name and size; its content is checked before anything is sent. */
