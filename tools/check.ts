@@ -19,7 +19,7 @@ const checks: readonly Check[] = [
     args: ['-p', 'web', '--incremental', '--tsBuildInfoFile', '.cache/tsc-web.tsbuildinfo'],
     needs: 'web/tsconfig.json',
   },
-  { name: 'style', command: 'biome', args: ['ci', '--max-diagnostics=50', '.'] },
+  { name: 'style', command: 'biome', args: ['ci', '--colors=off', '--max-diagnostics=50', '.'] },
   { name: 'import law', command: 'node', args: ['tools/import-law.ts'] },
   { name: 'unused', command: 'knip', args: ['--no-progress'] },
   { name: 'generated documents', command: 'node', args: ['tools/docs.ts', '--check'], needs: 'tools/docs.ts' },

@@ -17,8 +17,6 @@ const bytes = z.number().int().nonnegative();
 const id = z.uuid();
 const timestamp = z.iso.datetime();
 
-export const rangeSchema = z.object({ offset: bytes, length: bytes });
-
 /** What the agent knows of one Upload. The agent's journal owns ranges; the database owns existence and state. */
 export const uploadReport = z.object({
   uploadId: id,

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import type { FastifyInstance } from 'fastify';
 import type { Config } from '../config/schema.ts';
+import type { HttpServer } from '../doors/_http/server.ts';
 import { createLinkDoor } from '../doors/agent/link-door.ts';
+import type { StoreCounts } from '../doors/api/metrics.ts';
 import { dataDoor } from '../doors/data/data-door.ts';
 import { HashPool } from '../engine/hash-pool.ts';
 import { SlabPool } from '../engine/slab-pool.ts';
@@ -13,6 +13,7 @@ import { openStateFolder } from '../host/state-folder.ts';
 import { HostAgent } from '../service/host/host-agent.ts';
 import type { HostLog, HostStore } from '../service/host/ports.ts';
 import { openStore } from '../stores/index.ts';
+import { withCount } from '../stores/layers/count.ts';
 
 /** Buffers of 1 MiB for everything that moves at once. */
 const SLABS = 24;
@@ -20,6 +21,8 @@ const SLABS = 24;
 export interface HostRole extends AsyncDisposable {
   readonly agent: HostAgent;
   readonly socket: string;
+  /** For metrics. */
+  readonly counts: readonly StoreCounts[];
   /** Stops what is under way; what was received stays. */
   quiet(): Promise<void>;
 }
@@ -30,7 +33,7 @@ export interface HostRoleParts {
   readonly version: string;
   readonly log: HostLog;
   /** The data listener, not listening yet. */
-  readonly dataServer: FastifyInstance;
+  readonly dataServer: HttpServer;
   /** Known only once it listens. */
   readonly dataUrls: () => readonly string[];
 }
@@ -47,19 +50,24 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     randomUUID,
   );
   const stores: HostStore[] = [];
+  const counts: StoreCounts[] = [];
   for (const { name, driver, path } of wanted) {
-    const store = await openStore({ driver, name, path: path === '' ? folder.at('stores', name) : path });
+    const { store, count } = withCount(
+      await openStore({ driver, name, path: path === '' ? folder.at('stores', name) : path }),
+    );
+    counts.push({ name, count });
     stores.push({ storeId: identity.stores[name] ?? randomUUID(), name, store });
   }
+  const state = await openStateFolder(folder.at('agent'));
   const hashes = new HashPool(Math.min(4, availableParallelism()));
   const agent = await HostAgent.start({
     hostId: identity.hostId,
     name: identity.name,
-    bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown')).trim(),
+    bootId: state.bootId,
     version,
     dataUrls: parts.dataUrls,
     stores,
-    state: await openStateFolder(folder.at('agent')),
+    state,
     means: { slabs: new SlabPool(SLABS), hashes },
     totalRate: config.limits.totalRate,
     now: () => new Date(),
@@ -70,10 +78,10 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const door = createLinkDoor(agent);
   const socket = await socketPath(folder.at('run'), 'agent.sock');
   await door.listen({ path: socket });
-  await chmod(socket, 0o600);
   return {
     agent,
     socket,
+    counts,
     quiet: () => agent.close(),
     async [Symbol.asyncDispose]() {
       await door.close();

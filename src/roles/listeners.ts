@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
-import type { FastifyInstance } from 'fastify';
 import type { Config } from '../config/schema.ts';
 import { HawserError } from '../core/errors.ts';
+import type { HttpServer } from '../doors/_http/server.ts';
 import type { DataFolder } from '../host/data-folder.ts';
 
 export interface TlsChoice {
@@ -44,7 +44,7 @@ export async function tlsFor(
 }
 
 /** Where a listening server is reached. One that listens on every address is named by localhost. */
-export function urlOf(server: FastifyInstance, tls: TlsChoice): string {
+export function urlOf(server: HttpServer, tls: TlsChoice): string {
   const address = server.server.address();
   if (address === null || typeof address === 'string')
     throw new HawserError('internal', 'The listener has no address.');

@@ -1,16 +1,14 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { Config } from '../config/schema.ts';
 import { HawserError } from '../core/errors.ts';
 import { openDatabase } from '../db/open.ts';
 import { dataRoutes } from '../doors/_http/data-routes.ts';
-import { createServer } from '../doors/_http/server.ts';
+import { createServer, type HttpLog, type HttpServer } from '../doors/_http/server.ts';
 import { createApiApp } from '../doors/api/app.ts';
-import { createMetrics } from '../doors/api/metrics.ts';
+import { createMetrics, measureStores } from '../doors/api/metrics.ts';
 import { type DataFolder, openDataFolder } from '../host/data-folder.ts';
 import { startPostgres } from '../host/postgres.ts';
+import { webRoot } from '../host/web-root.ts';
 import { connectAgent } from '../links/agent-link.ts';
 import { ensureAdminToken } from '../service/control/accounts.ts';
 import { type Control, createControl } from '../service/control/control.ts';
@@ -19,7 +17,7 @@ import { isLoopback, listenAddress, type TlsChoice, tlsFor, urlOf } from './list
 import { VERSION } from './version.ts';
 
 export interface ServeOptions {
-  readonly log: FastifyBaseLogger;
+  readonly log: HttpLog;
   /** Fires to stop. */
   readonly signal: AbortSignal;
 }
@@ -69,8 +67,9 @@ async function start(
   dataUrls.push(urlOf(dataServer, tls.data));
 
   const server = newServer(log, tls.main);
-  const page = fileURLToPath(new URL('../../dist/web', import.meta.url));
-  const built = existsSync(`${page}/index.html`);
+  const page = webRoot();
+  const metrics = createMetrics();
+  measureStores(metrics, host.counts);
   await createApiApp({
     useCases: control,
     server,
@@ -84,9 +83,9 @@ async function start(
         copyPath: '/images/:id',
       }),
     ready: [{ name: 'database', check: () => mustAnswer(database.ping) }],
-    webRoot: built ? page : undefined,
+    webRoot: page,
     publicUrl: config.publicUrl === '' ? undefined : config.publicUrl,
-    metrics: createMetrics(),
+    metrics,
     now: () => performance.now(),
   });
   stack.defer(() => server.close());
@@ -98,9 +97,9 @@ async function start(
   const addresses = { api: urlOf(server, tls.main), data: urlOf(dataServer, tls.data), agent: `unix:${host.socket}` };
   await folder.announce(addresses);
   log.info({ event: 'serve.ready', ...addresses });
-  return { addresses, adminToken, adminTokenPath: folder.at('run', 'admin-token'), page: built };
+  return { addresses, adminToken, adminTokenPath: folder.at('run', 'admin-token'), page: page !== undefined };
 
-  function newServer(logger: FastifyBaseLogger, choice: TlsChoice): FastifyInstance {
+  function newServer(logger: HttpLog, choice: TlsChoice): HttpServer {
     return createServer({
       log: logger,
       tls: choice.keys,
@@ -111,7 +110,7 @@ async function start(
 }
 
 interface ControlParts {
-  readonly log: FastifyBaseLogger;
+  readonly log: HttpLog;
   readonly folder: DataFolder;
   readonly stack: AsyncDisposableStack;
 }

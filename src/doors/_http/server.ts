@@ -16,6 +16,10 @@ import { createLingering, type Lingering, type LingerLimits, usualLinger } from 
 import { PROBLEM_TYPE, problemOf } from './problem.ts';
 import { zodValidator } from './validation.ts';
 
+/** What roles hand around without knowing the framework. */
+export type HttpServer = FastifyInstance;
+export type HttpLog = FastifyBaseLogger;
+
 export interface ServerSettings {
   readonly log: FastifyBaseLogger;
   /** PEM. Without it plain HTTP. */

@@ -1,11 +1,38 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 /** A registry with the process's own metrics; others add theirs to it. */
 export function createMetrics(): Registry {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   return registry;
+}
+
+/** What is counted at one Store: calls that were made, bytes that were moved, by operation. */
+export interface StoreCounts {
+  readonly name: string;
+  count(operation: StoreOperation): { readonly calls: number; readonly bytes: number };
+}
+const storeOperations = ['read', 'write', 'zero', 'flush'] as const;
+export type StoreOperation = (typeof storeOperations)[number];
+
+/** Store operations, read when somebody scrapes. */
+export function measureStores(registry: Registry, stores: readonly StoreCounts[]): void {
+  const gauge = (name: string, help: string, value: (counts: { calls: number; bytes: number }) => number) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['store', 'operation'],
+      registers: [registry],
+      collect() {
+        for (const store of stores) {
+          for (const operation of storeOperations)
+            this.set({ store: store.name, operation }, value(store.count(operation)));
+        }
+      },
+    });
+  gauge('hawser_store_operations_total', 'Operations on a Store since the start.', ({ calls }) => calls);
+  gauge('hawser_store_bytes_total', 'Bytes moved by operations on a Store since the start.', ({ bytes }) => bytes);
 }
 
 /** Counts every answer of `app`, by method, route pattern and status, and how long it took. */
