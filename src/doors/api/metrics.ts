@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 
 /** A registry with the process's own metrics; others add theirs to it. */
 export function createMetrics(): Registry {
@@ -18,21 +18,22 @@ export type StoreOperation = (typeof storeOperations)[number];
 
 /** Store operations, read when somebody scrapes. */
 export function measureStores(registry: Registry, stores: readonly StoreCounts[]): void {
-  const gauge = (name: string, help: string, value: (counts: { calls: number; bytes: number }) => number) =>
-    new Gauge({
+  const counter = (name: string, help: string, value: (counts: { calls: number; bytes: number }) => number) =>
+    new Counter({
       name,
       help,
       labelNames: ['store', 'operation'],
       registers: [registry],
       collect() {
+        this.reset();
         for (const store of stores) {
           for (const operation of storeOperations)
-            this.set({ store: store.name, operation }, value(store.count(operation)));
+            this.inc({ store: store.name, operation }, value(store.count(operation)));
         }
       },
     });
-  gauge('hawser_store_operations_total', 'Operations on a Store since the start.', ({ calls }) => calls);
-  gauge('hawser_store_bytes_total', 'Bytes moved by operations on a Store since the start.', ({ bytes }) => bytes);
+  counter('hawser_store_operations_total', 'Operations on a Store since the start.', ({ calls }) => calls);
+  counter('hawser_store_bytes_total', 'Bytes moved by operations on a Store since the start.', ({ bytes }) => bytes);
 }
 
 /** Counts every answer of `app`, by method, route pattern and status, and how long it took. */
