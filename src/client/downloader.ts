@@ -1,10 +1,11 @@
 import type { ImageResource } from '../contract/api/image.ts';
 import { leafCount } from '../core/digest.ts';
 import { HawserError } from '../core/errors.ts';
-import { type Range, rangeEnd } from '../core/range.ts';
+import { rangeEnd } from '../core/range.ts';
 import type { ApiClient } from './api-client.ts';
 import type { BackoffLimits } from './backoff.ts';
 import { DataRoute } from './data-route.ts';
+import type { DownloadSink } from './download-sink.ts';
 import { FetchedBlocks } from './fetched-blocks.ts';
 import { following, inLanes } from './in-lanes.ts';
 import { LeafTable } from './leaf-table.ts';
@@ -13,18 +14,6 @@ import type { Clock, DownloadTransport, FileSource, Hashing, SourceExtent } from
 import { cutSource } from './source-cuts.ts';
 import type { Waiting } from './upload-progress.ts';
 import { cachedLeaves } from './verify-received.ts';
-
-/** Where downloaded bytes go. */
-export interface DownloadSink {
-  /** Everything must come in order: a pipe. */
-  readonly ordered: boolean;
-  /** Writes all of it; the buffer may be reused once this resolves. */
-  write(bytes: Uint8Array, offset: number): Promise<void>;
-  /** The range must read as zeros in the end. Never called with what was written. */
-  hole(range: Range): Promise<void>;
-  /** Fills `into` with what a run before left there (zeros beyond its end). Only when there is something left. */
-  read?(into: Uint8Array, offset: number): Promise<void>;
-}
 
 export interface DownloadOptions {
   readonly api: ApiClient;

@@ -2,7 +2,7 @@ import { blockLength, LEAF_BYTES, leafCount, TREE_BLOCK } from '../core/digest.t
 import { HawserError, toHawserError } from '../core/errors.ts';
 import { type Range, RangeSet, rangeEnd } from '../core/range.ts';
 import type { DataRoute } from './data-route.ts';
-import type { DownloadSink } from './downloader.ts';
+import type { DownloadSink } from './download-sink.ts';
 import { type LeafTable, sameBytes } from './leaf-table.ts';
 import type { Patience } from './patience.ts';
 import type { Clock, DownloadTransport, GetAnswer, Hashing } from './ports.ts';

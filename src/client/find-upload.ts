@@ -4,7 +4,7 @@ import { HawserError, isHawserError } from '../core/errors.ts';
 import { allOf } from './api-client.ts';
 import { refuseEnded } from './delivery.ts';
 import type { Patience } from './patience.ts';
-import type { UploadOptions } from './uploader.ts';
+import type { UploadOptions } from './upload-options.ts';
 
 /** `there`: finished before, and its Image is ready. */
 export type Found =

@@ -1,11 +1,9 @@
 import type { ImageResource } from '../contract/api/image.ts';
-import type { UploadRequest, UploadResource } from '../contract/api/upload.ts';
+import type { UploadResource } from '../contract/api/upload.ts';
 import { leafCount } from '../core/digest.ts';
 import { HawserError, isHawserError } from '../core/errors.ts';
 import { RangeSet } from '../core/range.ts';
 import { Acknowledged } from './acknowledged.ts';
-import type { ApiClient } from './api-client.ts';
-import type { BackoffLimits } from './backoff.ts';
 import { ChunkSizer } from './chunk-sizer.ts';
 import { DataRoute } from './data-route.ts';
 import { Delivery } from './delivery.ts';
@@ -13,46 +11,10 @@ import { type Found, findOrBegin } from './find-upload.ts';
 import { following } from './in-lanes.ts';
 import { LeafTable } from './leaf-table.ts';
 import { Patience } from './patience.ts';
-import type { Clock, Hashing, Source, UploadTransport } from './ports.ts';
 import { sendFile, sendStream } from './send-source.ts';
-import { type UploadProgress, UploadStatus } from './upload-progress.ts';
+import type { UploadOptions } from './upload-options.ts';
+import { UploadStatus } from './upload-progress.ts';
 import { cachedLeaves, fragmentsByBlock, type ServerContent, verifyReceived } from './verify-received.ts';
-
-export interface UploadOptions {
-  readonly api: ApiClient;
-  readonly source: Source;
-  readonly name: string;
-  readonly transport: UploadTransport;
-  readonly hashing: Hashing;
-  readonly clock: Clock;
-  readonly signal: AbortSignal;
-  /** A new random id, for the idempotency key. */
-  readonly newId: () => string;
-  readonly format?: UploadRequest['format'];
-  /** `algorithm:hex` that the whole content must have. */
-  readonly digest?: string;
-  readonly storeId?: string;
-  /** Fill this failed Image again. */
-  readonly imageId?: string;
-  /** Bytes that are not holes, when known. */
-  readonly dataSize?: number;
-  /** Go on with this one instead of looking for one. */
-  readonly uploadId?: string;
-  /** Cancel what is unfinished of this source and begin anew. */
-  readonly restart?: boolean;
-  /** PUTs at a time; default 4. */
-  readonly parallel?: number;
-  /** The largest PUT, bytes, a multiple of 1 MiB; memory is this times `parallel`. Default 8 MiB. */
-  readonly maxChunk?: number;
-  /** Send straight to the data listener with a ticket (not from a page: it is another origin). */
-  readonly direct?: boolean;
-  /** Default 60 s. */
-  readonly stallMs?: number;
-  /** Gives up after so long without any success; default a day. */
-  readonly giveUpMs?: number;
-  readonly backoff?: BackoffLimits;
-  readonly onProgress?: (progress: UploadProgress) => void;
-}
 
 export interface UploadOutcome {
   readonly upload: UploadResource;

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
-import type { DownloadSink } from '../../client/downloader.ts';
+import type { DownloadSink } from '../../client/download-sink.ts';
 import type { Range } from '../../core/range.ts';
 import { localExtents } from '../../native/extents.ts';
 
