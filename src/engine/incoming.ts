@@ -1,6 +1,6 @@
 import { TREE_BLOCK } from '../core/digest.ts';
 import { HawserError, isHawserError } from '../core/errors.ts';
-import { cutAt, type Range, rangeEnd } from '../core/range.ts';
+import { cutAt, intersect, type Range, RangeSet, rangeEnd } from '../core/range.ts';
 import type { BlockWriter } from '../stores/store.ts';
 import { type Claim, Claims } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
@@ -338,11 +338,12 @@ export class Incoming {
         doubt = false;
       } else if (record.kind === 'doubt') doubt = true;
       else if (record.kind === 'data' || record.kind === 'zero') doubtful.push(record);
+      else if (record.kind === 'discard') doubtful = doubtful.flatMap((known) => without(known, record));
     }
     if (sameBoot && !doubt) return;
     for (const record of doubtful) {
       // After a failed flush the page cache shows bytes that the disk may not have: reading proves nothing.
-      if (doubt) await this.discard(record);
+      if (doubt || record.kind === 'discard') await this.discard(record);
       else await this.#verifyOrDiscard(record);
     }
     await this.sync();
@@ -357,6 +358,15 @@ export class Incoming {
       await this.discard(record);
     }
   }
+}
+
+/** What a discard leaves of a record; the digest of data that was cut proves nothing, so that is discarded too. */
+function without(record: JournalRecord & Range, gone: Range): readonly (JournalRecord & Range)[] {
+  if (intersect(record, gone) === undefined) return [record];
+  const left = RangeSet.of([record]);
+  left.remove(gone);
+  const kind = record.kind === 'zero' ? 'zero' : 'discard';
+  return [...left].map(({ offset, length }) => ({ kind, offset, length }));
 }
 
 function conflict(piece: Range): HawserError {

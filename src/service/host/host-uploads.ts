@@ -4,6 +4,7 @@ import type { FlatAlgorithm } from '../../engine/hash-pool.ts';
 import { type EngineMeans, Incoming } from '../../engine/incoming.ts';
 import { PassingDigests } from '../../engine/passing-digests.ts';
 import { allOf, type RateLimit, TokenBucket } from '../../engine/rate-limit.ts';
+import { Received } from '../../engine/received.ts';
 import type { BlockWriter, Store } from '../../stores/store.ts';
 import { HostUpload, sealedFacts } from './host-upload.ts';
 import type { HostLog, HostStore, StateFolder, UploadRecord } from './ports.ts';
@@ -159,9 +160,10 @@ export class HostUploads {
       found = { ...record, state: 'open', sealed: null };
     }
     if (found !== record) await this.#parts.state.save(found);
-    // Killed between its record and its object: an empty object is what it had.
+    // Killed between its record and its object: an empty object is what it had. The journal is told first.
+    if (stat.kind === 'absent') await this.#forgetReceived(record.uploadId);
     const writer =
-      stat.kind === 'sealed'
+      stat.kind === 'sealed' || record.state === 'sealed'
         ? sealedWriter(record.key)
         : stat.kind === 'writing'
           ? await store.reopen(record.key)
@@ -174,10 +176,21 @@ export class HostUploads {
     });
   }
 
+  /** Nothing of an object that is not there was received, whoever removed it. */
+  async #forgetReceived(uploadId: string): Promise<void> {
+    await using journal = await this.#parts.state.journal(uploadId);
+    const { all } = await Received.replay(journal);
+    await journal.append([...all].map(({ offset, length }) => ({ kind: 'discard', offset, length })));
+  }
+
   async #takeUp(record: UploadRecord, store: Store, writer: BlockWriter): Promise<HostUpload> {
     const { state, means, now, changed } = this.#parts;
     const journal = await state.journal(record.uploadId);
-    const incoming = await Incoming.open({ writer, journal, means, boot: state.boot });
+    const incoming = await Incoming.open({ writer, journal, means, boot: state.boot }).catch(async (error: unknown) => {
+      await journal[Symbol.asyncDispose]();
+      await writer[Symbol.asyncDispose]();
+      throw error;
+    });
     const fresh = incoming.received.all.bytes === 0;
     const digests = new PassingDigests(means.hashes, fresh ? record.digests.filter(isFlat) : []);
     const upload = new HostUpload({
