@@ -68,9 +68,10 @@ async function seal(
   expected: readonly Digest[],
 ): Promise<void> {
   const { db } = context;
+  const link = context.agents.of(upload.hostId);
   const flat = expected.find(isFlat);
   if (upload.state === 'paused') {
-    await context.agents.of(upload.hostId).call('resumeUpload', { uploadId: upload.id, generation: upload.generation });
+    await link.call('resumeUpload', { uploadId: upload.id, generation: upload.generation });
     await db.move('uploads', upload.id, 'open', { from: ['paused'] });
   }
   const begun = await db.transaction(async (tx) => {
