@@ -8,7 +8,8 @@ import type { Change } from './use-cases.ts';
 /** What people see: the rows with the live numbers on top. */
 export function uploadView(context: Context, row: UploadRow): Upload {
   const { hostId: _host, duty: _duty, ...upload } = row;
-  const live = context.live.get(row.id);
+  // Once it is sealed the row knows better: reports come a moment later.
+  const live = row.state === 'sealed' ? undefined : context.live.get(row.id);
   if (live === undefined) return upload;
   return { ...upload, receivedBytes: live.receivedBytes, zeroBytes: live.zeroBytes };
 }
@@ -24,7 +25,8 @@ export function imageView(context: Context, image: Image): Image {
 
 export function taskView(context: Context, row: TaskRow): Task {
   const { generation: _generation, work, forget: _forget, ...task } = row;
-  const live = row.uploadId !== null && work === null ? context.live.get(row.uploadId) : undefined;
+  const follows = work === null && !isTerminal(taskStates, row.state);
+  const live = row.uploadId !== null && follows ? context.live.get(row.uploadId) : undefined;
   return {
     ...task,
     doneBytes: live?.receivedBytes ?? row.doneBytes,
