@@ -22,7 +22,9 @@ export function renderLine(view: ProgressView, width: number): string {
   const left = view.secondsLeft === null ? '' : `${formatSeconds(view.secondsLeft)} left`;
   const share = percent(view.done, view.total);
   if (view.waiting !== null) {
-    return shorten(`${printable(view.name)}  ${share}  ${done}  waits: ${printable(view.waiting)}`, width);
+    const name = shorten(printable(view.name), Math.max(8, Math.floor(width / 4)));
+    const letters = [...`${name}  ${share}  waits: ${printable(view.waiting)}`];
+    return letters.length <= width ? letters.join('') : `${letters.slice(0, width - 1).join('')}…`;
   }
   const facts = [view.doing, share, done, speed, left].filter((text) => text !== '');
   while (facts.length > 2 && facts.join('  ').length + 12 > width)
