@@ -1,6 +1,6 @@
 import { ActionIcon, Button, Group, NativeSelect, Stack, Text, TextInput, Tooltip } from '@mantine/core';
 import { IconFileUpload, IconTrash } from '@tabler/icons-react';
-import { type FormEvent, useRef, useState } from 'react';
+import { type FormEvent, useEffect, useRef, useState } from 'react';
 import { parseDigest } from '../../../src/core/digest.ts';
 import { isHawserError } from '../../../src/core/errors.ts';
 import { imageFormats } from '../../../src/core/formats.ts';
@@ -28,18 +28,23 @@ export function CreateImageForm({ onClose }: { readonly onClose: () => void }) {
     (file) => digestComplaint(draftOf(file).digest) !== undefined || draftOf(file).name?.trim() === '',
   );
 
+  const form = useRef<HTMLFormElement>(null);
+  const chosen = files.length > 0;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the field that matters changes once a file is chosen
+  useEffect(() => form.current?.querySelector<HTMLElement>('.h-drop, input[name="image-name"]')?.focus(), [chosen]);
+
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (bad) return;
     for (const file of files) {
       const { name, format = 'auto', digest } = draftOf(file);
-      const chosen = again?.name ?? name?.trim() ?? file.name;
-      uploadBoard.add(file, { name: chosen, format, digest: wishedDigest(digest), imageId: again?.imageId });
+      const wanted = again?.name ?? name?.trim() ?? file.name;
+      uploadBoard.add(file, { name: wanted, format, digest: wishedDigest(digest), imageId: again?.imageId });
     }
     onClose();
   };
   return (
-    <form onSubmit={submit}>
+    <form ref={form} onSubmit={submit}>
       <Stack>
         <FilePick
           several={again === undefined}
@@ -155,11 +160,11 @@ function FileCard({ file, draft, fixedName, onChange, onRemove }: FileCardProps)
       {fixedName === undefined && (
         <TextInput
           label="Name"
+          name="image-name"
           value={draft.name ?? file.name}
           onChange={(event) => onChange({ name: event.currentTarget.value })}
           maxLength={255}
           error={draft.name?.trim() === '' ? 'A name is needed.' : undefined}
-          data-autofocus
         />
       )}
       <Group grow align="flex-start" preventGrowOverflow={false} wrap="wrap">
