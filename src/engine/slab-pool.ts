@@ -3,9 +3,11 @@ import { HawserError } from '../core/errors.ts';
 /** Bytes of a slab: one block of the digest tree. */
 export const SLAB_BYTES = 1024 * 1024;
 
+let nextIndex = 0;
+
 /** A buffer on loan. Shared memory, so that hash workers read it without a copy. */
 export interface Slab {
-  /** Stable for the life of the pool; workers know the slab by it. */
+  /** Its own in the whole process, also among several pools; workers know the slab by it. */
   readonly index: number;
   readonly shared: SharedArrayBuffer;
   readonly bytes: Buffer;
@@ -39,7 +41,7 @@ export class SlabPool {
     if (slab !== undefined) return slab;
     if (this.#made.length >= this.#capacity) return undefined;
     const shared = new SharedArrayBuffer(SLAB_BYTES);
-    const made: Slab = { index: this.#made.length, shared, bytes: Buffer.from(shared) };
+    const made: Slab = { index: nextIndex++, shared, bytes: Buffer.from(shared) };
     this.#made.push(made);
     return made;
   }
