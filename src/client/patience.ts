@@ -17,6 +17,7 @@ export class Patience {
   readonly #options: PatienceOptions;
   #attempt = 0;
   #failingSince: number | undefined;
+  #waitingUntil = Number.NEGATIVE_INFINITY;
 
   constructor(options: PatienceOptions) {
     this.#options = options;
@@ -37,12 +38,14 @@ export class Patience {
     const now = clock.now();
     this.#failingSince ??= now;
     if (!error.retryable || now - this.#failingSince > giveUpMs) throw error;
-    this.#attempt++;
+    // Lanes that fail while others wait saw the same failure: one server that is away counts once.
+    if (now >= this.#waitingUntil) this.#attempt++;
     const asked = error.details.retryAfterSeconds;
     const milliseconds =
       typeof asked === 'number' && asked > 0
         ? Math.min(asked * 1000, 300_000)
         : backoffMs(this.#attempt, clock.random, backoff);
+    this.#waitingUntil = Math.max(this.#waitingUntil, now + milliseconds);
     onWaiting({ code: error.code, reason: error.message, until: now + milliseconds });
     await clock.delay(milliseconds, signal);
   }
