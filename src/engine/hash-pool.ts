@@ -1,7 +1,29 @@
 import { Worker } from 'node:worker_threads';
 import { HawserError } from '../core/errors.ts';
-import type { HashAnswer, HashRequest } from './hash-worker.ts';
 import type { Slab } from './slab-pool.ts';
+
+/** What the pool asks of a worker. Slabs are sent once and named by index afterwards. */
+type HashRequest =
+  | { readonly kind: 'slab'; readonly slab: number; readonly shared: SharedArrayBuffer }
+  | { readonly kind: 'leaf'; readonly id: number; readonly slab: number; readonly from: number; readonly to: number }
+  | { readonly kind: 'open'; readonly stream: number; readonly algorithm: string }
+  | {
+      readonly kind: 'update';
+      readonly id: number;
+      readonly stream: number;
+      readonly slab: number;
+      readonly from: number;
+      readonly to: number;
+    }
+  | { readonly kind: 'zeros'; readonly id: number; readonly stream: number; readonly length: number }
+  | { readonly kind: 'digest'; readonly id: number; readonly stream: number }
+  | { readonly kind: 'drop'; readonly stream: number };
+
+interface HashAnswer {
+  readonly id: number;
+  readonly digest?: Uint8Array;
+  readonly error?: string;
+}
 
 export type FlatAlgorithm = 'sha256' | 'sha512' | 'md5';
 
@@ -85,7 +107,7 @@ export class HashPool implements AsyncDisposable {
   }
 
   #start(): Thread {
-    const worker = new Worker(new URL('./hash-worker.ts', import.meta.url), {
+    const worker = new Worker(new URL('./hash-worker.js', import.meta.url), {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     });
     worker.unref();

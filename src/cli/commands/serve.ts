@@ -11,9 +11,11 @@ export type SettingOptions = GlobalOptions & Readonly<Record<string, unknown>>;
 
 /** `hawser serve`: runs until it is told to stop. */
 export async function serve(options: SettingOptions): Promise<number> {
-  const { config } = await loadOwnConfig(options);
+  const { config, sources } = await loadOwnConfig(options);
   const [{ serve: start }, { pino }] = await Promise.all([import('../../roles/serve.ts'), import('pino')]);
-  const log = pino({ level: config.log.level }, pino.destination({ fd: 2, sync: false }));
+  // On a terminal the lines are for a person: without being asked, only what is wrong is told there.
+  const quiet = process.stderr.isTTY && sources['log.level']?.kind === 'default';
+  const log = pino({ level: quiet ? 'warn' : config.log.level }, pino.destination({ fd: 2, sync: false }));
   const { signal, release } = stopSignal();
   try {
     const serving = await start(config, { log, signal });
