@@ -20,7 +20,7 @@ export async function tabTo(page: Page, name: string): Promise<void> {
 
 /** Fades have ended and data has come: half-transparent text has no contrast of its own. */
 export async function settled(page: Page): Promise<void> {
-  await page.waitForFunction(`document.querySelectorAll('[aria-label^="Loading"]').length === 0`);
+  await page.locator('[aria-label^="Loading"]').first().waitFor({ state: 'detached' });
   await page.evaluate(
     `Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => undefined)))`,
   );
