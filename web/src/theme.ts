@@ -49,6 +49,7 @@ export const theme = createTheme({
   headings: { fontWeight: '650' },
   focusRing: 'auto',
   components: {
+    Loader: { defaultProps: { role: 'status' } },
     Modal: { defaultProps: { attributes: plainHeader }, styles: { title: { fontWeight: 650, fontSize: 18 } } },
     Drawer: {
       defaultProps: { attributes: plainHeader },

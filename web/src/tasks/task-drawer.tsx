@@ -67,7 +67,7 @@ function Detail({ task }: { readonly task: TaskResource }) {
 }
 
 function Facts({ task }: { readonly task: TaskResource }) {
-  const result = task.result === null ? [] : Object.entries(task.result);
+  const result = task.result === null ? [] : Object.entries(task.result).filter(([, value]) => !isEmptyList(value));
   return (
     <Stack gap={4}>
       {task.imageId !== null && (
@@ -121,4 +121,9 @@ function History({ taskId }: { readonly taskId: string }) {
 
 function stateText(state: string): string {
   return state in taskStates.moves ? taskStateText(state as TaskResource['state']) : state;
+}
+
+/** `damaged: []` says nothing that the status does not say. */
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
