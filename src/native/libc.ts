@@ -15,7 +15,6 @@ export interface Libc {
   clone(from: number, to: number): Promise<void>;
   /** renameat2 with RENAME_NOREPLACE. */
   renameNoReplace(from: string, to: string): Promise<void>;
-  advise(fd: number, offset: number, length: number, advice: number): Promise<void>;
   /** flock(2), exclusive and without waiting; throws EWOULDBLOCK when another has it. It goes with the process. */
   lock(fd: number): void;
 }
@@ -96,7 +95,6 @@ function bind(koffi: Koffi): Libc {
   const ioctl = find('int ioctl(int fd, unsigned long request, int argument)');
   const renameat2 = find('int renameat2(int fromFd, const char *from, int toFd, const char *to, uint flags)');
   const flock = find('int flock(int fd, int operation)');
-  const fadvise = find('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
 
   const names = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
   const failed = (syscall: string, errno: number) => new SystemCallError(syscall, names.get(errno) ?? `errno ${errno}`);
@@ -133,11 +131,6 @@ function bind(koffi: Koffi): Libc {
     lock(fd) {
       if (flock === undefined) throw new SystemCallError('flock', 'ENOSYS');
       if (flock(fd, LOCK_EX | LOCK_NB) < 0) throw failed('flock', koffi.errno());
-    },
-    async advise(fd, offset, length, advice) {
-      // Answers the errno itself instead of setting it.
-      const errno = await call('posix_fadvise', fadvise, [fd, offset, length, advice]);
-      if (errno !== 0) throw failed('posix_fadvise', errno);
     },
   };
 }

@@ -2,7 +2,6 @@ import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { advise } from './advise.ts';
 import { allocate, punchHole, zeroRange } from './allocate.ts';
 import { copyRange, reflink } from './copy.ts';
 import { localExtents, nextData, nextHole } from './extents.ts';
@@ -40,7 +39,6 @@ test('allocations and reflinks are refused and change nothing, advice is dropped
   expect(await punchHole(a.fd, 0, 5)).toBe('refused');
   expect(await zeroRange(a.fd, 0, 5)).toBe('refused');
   expect(await reflink(a.fd, b.fd)).toBe(false);
-  await advise(a.fd, 0, 0, 'dont-need');
   expect(await readFile(join(folder, 'a'), 'utf8')).toBe('content of a');
   expect(await readFile(join(folder, 'b'), 'utf8')).toBe('content of b');
 });

@@ -30,6 +30,13 @@ export interface Store {
   /** Opens a sealed object. Throws `not-found`. */
   open(key: string): Promise<BlockReader>;
 
+  /**
+   * A sealed object `to` with the bytes of the sealed object `from`: blocks are shared where the place
+   * can (reflink), else copied without passing through us; holes stay holes. Throws `not-found`,
+   * `already-exists`, `store-full`; then there is no `to`.
+   */
+  clone(from: string, to: string): Promise<void>;
+
   /** What is under `key` now. */
   stat(key: string): Promise<ObjectStat>;
 

@@ -419,6 +419,27 @@ function zeroTests(test: Declare, given: Given): void {
 }
 
 function sealTests(test: Declare, given: Given): void {
+  test('a clone has the same bytes and holes, and a life of its own', async () => {
+    const { store } = await given();
+    await using writer = await store.create({ key: 'a' });
+    await writer.write(pattern(300_000, 1), 0);
+    await writer.write(pattern(70_001, 2), 5_000_000);
+    await expectCode('not-found', store.clone('a', 'b'));
+    await writer.seal(6_000_000);
+    const wanted = await contentOf(store, 'a');
+    await store.clone('a', 'b');
+    expectBytes(await contentOf(store, 'b'), wanted);
+    await expectCode('already-exists', store.clone('a', 'b'));
+    await expectCode('not-found', store.clone('nothing', 'c'));
+    await expectCode('bad-request', store.clone('a', '../c'));
+    await store.remove('a');
+    expectBytes(await contentOf(store, 'b'), wanted);
+    const stat = await store.stat('b');
+    if (store.traits.extents === 'native')
+      expect(stat).toSatisfy(() => stat.kind === 'sealed' && stat.storedSize < 5_000_000);
+    expect(await store.stat('c')).toEqual({ kind: 'absent' });
+  });
+
   test('sealing smaller cuts, sealing larger adds zeros', async () => {
     const { store } = await given();
     for (const size of [0, 1, 70_000, 100_000, 250_000]) {

@@ -76,6 +76,25 @@ class FileStore implements Store {
     return new FileReader(this.#name, fd, facts);
   }
 
+  async clone(from: string, to: string): Promise<void> {
+    checkKey(from);
+    const { fd, facts } = await this.#openFile('objects', from, READ);
+    try {
+      checkKey(to);
+      if (this.#writers.has(to)) throw this.#taken('is being written');
+      const writer = await this.#claim(to, () => this.#create({ key: to }));
+      try {
+        await writer.fillFrom(fd, facts.size);
+        await writer.seal(facts.size);
+      } catch (error) {
+        await writer.discard();
+        throw error;
+      }
+    } finally {
+      await closeFile(fd);
+    }
+  }
+
   async stat(key: string): Promise<ObjectStat> {
     checkKey(key);
     // In the order of a file's life: one that is sealed in between is found at its second place.

@@ -1,5 +1,7 @@
 import { HawserError } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
+import { copyRange, reflink } from '../../native/copy.ts';
+import { localExtents } from '../../native/extents.ts';
 import { checkInside, checkRange } from '../key.ts';
 import type { BlockWriter, Placement } from '../store.ts';
 import { closeFile, readUpTo, statFile, syncData, syncFile, truncateFile, writeAll } from './descriptor.ts';
@@ -73,6 +75,28 @@ export class FileWriter implements BlockWriter {
     } finally {
       this.#left();
     }
+  }
+
+  /** Takes over the `size` bytes of another file: shares its blocks where the filesystem can, else copies its data in the kernel. */
+  async fillFrom(fd: number, size: number): Promise<void> {
+    await this.#alone(async () => {
+      this.#checkWritable();
+      try {
+        if (!(await reflink(fd, this.#fd))) {
+          for (const extent of localExtents(fd, size)) {
+            if (extent.kind === 'hole') continue;
+            const { offset, length } = extent;
+            const copied = await copyRange({ fd, offset }, { fd: this.#fd, offset }, length);
+            if (copied < length) throw this.#shrunk();
+          }
+        }
+        await truncateFile(this.#fd, size);
+      } catch (error) {
+        throw this.#failure(error, 'clone an object');
+      }
+      this.#size = size;
+      this.#touched = size;
+    });
   }
 
   async zero(range: Range, signal?: AbortSignal): Promise<void> {

@@ -5,6 +5,7 @@ export type OperationName =
   | 'create'
   | 'reopen'
   | 'open'
+  | 'clone'
   | 'stat'
   | 'remove'
   | 'usage'
@@ -49,6 +50,7 @@ export function layered(store: Store, around: Around): Store {
       const reader = await around({ name: 'open', key, bytes: 0 }, () => store.open(key));
       return new LayeredReader(key, reader, around);
     },
+    clone: (from, to) => around({ name: 'clone', key: to, bytes: 0 }, () => store.clone(from, to)),
     stat: (key) => around({ name: 'stat', key, bytes: 0 }, () => store.stat(key)),
     remove: (key) => around({ name: 'remove', key, bytes: 0 }, () => store.remove(key)),
     usage: () => around({ name: 'usage', key: '', bytes: 0 }, () => store.usage()),

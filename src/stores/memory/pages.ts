@@ -24,6 +24,11 @@ export class Pages {
     return this.#pages.size * PAGE;
   }
 
+  /** The pages that are there. */
+  *entries(): Generator<{ readonly index: number; readonly page: Uint8Array }> {
+    for (const [index, page] of this.#pages) yield { index, page };
+  }
+
   write(buffer: Uint8Array, offset: number): void {
     this.allocate({ offset, length: buffer.length });
     for (const part of parts({ offset, length: buffer.length })) {

@@ -84,6 +84,19 @@ class MemoryStore implements Store, Budget {
     return new MemoryReader(object.pages, fingerprint(object));
   }
 
+  async clone(from: string, to: string): Promise<void> {
+    const source = this.#find(from);
+    if (!source.sealed) throw this.#missing();
+    const writer = await this.create({ key: to });
+    try {
+      for (const { index, page } of source.pages.entries()) await writer.write(page, index * PAGE);
+      await writer.seal(source.pages.size);
+    } catch (error) {
+      await writer.discard();
+      throw error;
+    }
+  }
+
   async stat(key: string): Promise<ObjectStat> {
     checkKey(key);
     const object = this.#objects.get(key);
