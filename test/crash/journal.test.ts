@@ -19,6 +19,7 @@ const records: readonly JournalRecord[] = [
   { kind: 'leaf', offset: 5 * MiB, length: MiB, digest: digest('d') },
   { kind: 'sync', digest: bootDigest('one boot') },
   { kind: 'zero', offset: 7 * MiB, length: 1 },
+  { kind: 'doubt' },
   { kind: 'data', offset: 8 * MiB, length: MiB, digest: digest('e') },
 ];
 const later: JournalRecord = { kind: 'data', offset: 9 * MiB, length: 4096, digest: digest('later') };
