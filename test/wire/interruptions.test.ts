@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Caller, contentDigest, MiB, nextUploadWorks, treeSha256, until } from './caller.ts';
 import { RawClient } from './raw-client.ts';
@@ -81,6 +82,20 @@ test('a hole in what was cut under a digest reads as zeros, not as the bytes tha
   await api.zeros(upload.id, { offset: 0, length: size });
   const { image } = await api.finish(upload.id, { digest: `tree-sha256:${treeSha256(Buffer.alloc(size))}` });
   expect((await api.data(image.id)).equals(Buffer.alloc(size))).toBe(true);
+});
+
+test('an upload that is cancelled while bytes arrive says so, at whatever moment: never a fault', async () => {
+  const bytes = randomBytes(6 * MiB);
+  for (let wait = 0; wait < 60; wait += 4) {
+    const upload = await api.begin({ name: 'cancelled underway', size: bytes.length });
+    const put = api.tryPut(upload.id, 0, bytes);
+    // The moment is what varies; whichever it is, one of the two answers is right.
+    await Promise.race([put, delay(wait)]);
+    expect((await api.call('DELETE', `/uploads/${upload.id}`)).status).toBe(204);
+    const answer = await put;
+    if (answer.status !== 200)
+      expect(answer.json).toMatchObject({ code: expect.stringMatching(/^(cancelled|not-found)$/) });
+  }
 });
 
 test('a client that went away shows as PAUSED client-away, and it runs again by itself when it sends', async () => {

@@ -64,7 +64,7 @@ export async function startServing({ yaml, env = {} }: ServingOptions = {}): Pro
     token,
     dataDir,
     folder,
-    pid: await nodePid(child.pid ?? 0),
+    pid: child.pid ?? 0,
     log: () => said,
     [Symbol.asyncDispose]: () => cleanup.disposeAsync(),
   };
@@ -83,16 +83,6 @@ async function addressesOf(
     await delay(30);
   }
   return JSON.parse(await readFile(file, 'utf8'));
-}
-
-/** The launcher may replace itself or start a node of its own: the process that serves is the last of the chain. */
-async function nodePid(pid: number): Promise<number> {
-  const children = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '')).trim();
-  for (const child of children === '' ? [] : children.split(' ')) {
-    const command = await readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => '');
-    if (command.includes('hawser') && command.includes('serve')) return nodePid(Number(child));
-  }
-  return pid;
 }
 
 async function stop(child: ChildProcess): Promise<void> {

@@ -123,7 +123,8 @@ export class HostUpload {
       this.#clearProblem();
       return this.#receipt(length);
     } catch (error) {
-      throw this.#noteProblem(error);
+      // What fails because it was stopped (the writer is closed by then) is told as what stopped it.
+      throw this.#noteProblem(body.signal.aborted ? body.signal.reason : error);
     } finally {
       if (watch !== undefined) this.#parts.digests.release(outcome);
       this.#bodies.delete(body);

@@ -82,7 +82,7 @@ class FileStore implements Store {
     try {
       checkKey(to);
       if (this.#writers.has(to)) throw this.#taken('is being written');
-      const writer = await this.#claim(to, () => this.#create({ key: to }));
+      await using writer = await this.#claim(to, () => this.#create({ key: to }));
       try {
         await writer.fillFrom(fd, facts.size);
         await writer.seal(facts.size);

@@ -87,7 +87,7 @@ class MemoryStore implements Store, Budget {
   async clone(from: string, to: string): Promise<void> {
     const source = this.#find(from);
     if (!source.sealed) throw this.#missing();
-    const writer = await this.create({ key: to });
+    await using writer = await this.create({ key: to });
     try {
       for (const { index, page } of source.pages.entries()) await writer.write(page, index * PAGE);
       await writer.seal(source.pages.size);
