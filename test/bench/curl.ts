@@ -1,0 +1,28 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+export interface CurlRequest {
+  readonly url: string;
+  readonly headers?: readonly string[];
+  /** Sent with PUT; without it, it is a GET whose body goes nowhere. */
+  readonly file?: string;
+  /** Of a GET: first and last byte. */
+  readonly range?: readonly [number, number];
+}
+
+/** All at the same time, each by a curl of its own; throws when one is not answered with a success. */
+export async function curlAll(requests: readonly CurlRequest[]): Promise<void> {
+  await Promise.all(requests.map(curl));
+}
+
+async function curl({ url, headers = [], file, range }: CurlRequest): Promise<void> {
+  const { stdout } = await promisify(execFile)('curl', [
+    ...['-sS', '-k', '--fail-with-body', '-o', file === undefined ? '/dev/null' : '-', '-w', '\n%{http_code}'],
+    ...headers.flatMap((header) => ['-H', header]),
+    ...(file === undefined ? [] : ['-T', file]),
+    ...(range === undefined ? [] : ['-r', range.join('-')]),
+    url,
+  ]);
+  const status = stdout.trim().split('\n').at(-1);
+  if (!/^2\d\d$/.test(status ?? '')) throw new Error(`${url} answered ${status}: ${stdout.slice(0, 500)}`);
+}
