@@ -35,8 +35,8 @@ beforeAll(async () => {
   path = `/images/${image.id}/data`;
 });
 afterAll(async () => {
+  await using _ended = serving;
   await nextUploadWorks(api);
-  await serving[Symbol.asyncDispose]();
 });
 
 const get = (headers: Readonly<Record<string, string>> = {}) => api.call('GET', path, { headers });

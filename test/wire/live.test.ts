@@ -16,8 +16,8 @@ beforeAll(async () => {
   api = new Caller(serving.api, serving.token);
 });
 afterAll(async () => {
+  await using _ended = serving;
   await nextUploadWorks(api);
-  await serving[Symbol.asyncDispose]();
 });
 
 interface Listener extends AsyncDisposable {

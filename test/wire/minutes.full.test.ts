@@ -8,12 +8,12 @@ let serving: Serving;
 let api: Caller;
 
 beforeAll(async () => {
-  serving = await startServing({ yaml: 'uploads:\n  expireAfterSeconds: 2\n' });
+  serving = await startServing({ yaml: 'uploads:\n  expireAfterSeconds: 5\n' });
   api = new Caller(serving.api, serving.token);
 });
 afterAll(async () => {
+  await using _ended = serving;
   await nextUploadWorks(api);
-  await serving[Symbol.asyncDispose]();
 });
 
 test('an upload that nobody fills expires: 410, its space comes back, and its image can be filled again', async () => {

@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readdir, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Problem } from '../../src/contract/api/common.ts';
@@ -19,8 +21,8 @@ beforeAll(async () => {
   api = new Caller(serving.api, serving.token);
 });
 afterAll(async () => {
+  await using _ended = serving;
   await nextUploadWorks(api);
-  await serving[Symbol.asyncDispose]();
 });
 
 test.each([
@@ -353,6 +355,42 @@ test('the data listener takes exactly what a ticket allows', async () => {
   await api.ok('DELETE', `/images/${image.id}`);
   expect((await api.call('GET', `${read.url}/data`, { token: read.token })).status).toBe(401);
 });
+
+test('a ticket that was not used for its time is over, and one that was used in time is not', async () => {
+  const upload = await api.begin({ name: 'short tickets', size: 10 });
+  const ticket = (timeoutSeconds: number) => installTicket(upload.id, timeoutSeconds);
+  const [short, long] = [await ticket(1), await ticket(60)];
+  const get = async (token: string) =>
+    (await api.call('GET', `${serving.data}/data/v1/uploads/${upload.id}/ranges`, { token })).status;
+  expect([await get(short), await get(long)]).toEqual([200, 200]);
+  // Asking would renew it: only time that passes ends it.
+  await delay(1200);
+  expect([await get(short), await get(long)]).toEqual([401, 200]);
+});
+
+/** As control does, on the socket of the agent. */
+function installTicket(uploadId: string, timeoutSeconds: number): Promise<string> {
+  const ticketId = randomBytes(32).toString('base64url');
+  const body = { ticketId, subject: { kind: 'upload', uploadId }, ops: ['read'], timeoutSeconds };
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      {
+        socketPath: join(serving.dataDir, 'run', 'agent.sock'),
+        path: '/agent/v1/installTicket',
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+      },
+      (response) => {
+        response.resume();
+        response.once('end', () =>
+          response.statusCode === 200 ? resolve(ticketId) : reject(new Error(`installTicket: ${response.statusCode}`)),
+        );
+      },
+    );
+    sent.once('error', reject);
+    sent.end(JSON.stringify(body));
+  });
+}
 
 test('a qcow2 with a backing file is refused as soon as its head is there, and the rest of 1 GiB is not sent', async () => {
   const size = 1024 * MiB;

@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Caller, contentDigest, leavesOf, MiB, nextUploadWorks, sha256, treeSha256, until } from './caller.ts';
 import { type Serving, startServing } from './serving.ts';
@@ -11,8 +11,8 @@ beforeAll(async () => {
   api = new Caller(serving.api, serving.token);
 });
 afterAll(async () => {
+  await using _ended = serving;
   await nextUploadWorks(api);
-  await serving[Symbol.asyncDispose]();
 });
 
 test('an image of 0 bytes and one of 1 byte go in and come out', async () => {
@@ -40,23 +40,28 @@ test.each([
   [3, 3 * MiB + 5],
 ])(
   'chunks of random sizes (seed %i, up to %i bytes), unaligned, out of order, some twice, some overlapping',
-  async (_seed, most) => {
-    const bytes = randomBytes(Math.min(most * 40, 5 * MiB) + randomInt(1, 4000));
+  async (seed, most) => {
+    const random = randomFrom(seed);
+    const between = (least: number, below: number) => least + Math.floor(random() * (below - least));
+    const bytes = randomBytes(Math.min(most * 40, 5 * MiB) + between(1, 4000));
     const upload = await api.begin({ name: 'in pieces', size: bytes.length });
     const cuts: { at: number; length: number }[] = [];
     for (let at = 0; at < bytes.length; ) {
-      const length = Math.min(randomInt(1, most), bytes.length - at);
+      const length = Math.min(between(1, most), bytes.length - at);
       cuts.push({ at, length });
       at += length;
     }
-    const again = cuts.filter(() => Math.random() < 0.2);
+    const again = cuts.filter(() => random() < 0.2);
     const overlapping = cuts
-      .filter(() => Math.random() < 0.2)
+      .filter(() => random() < 0.2)
       .map(({ at, length }) => {
-        const from = Math.max(0, at - randomInt(0, 5000));
-        return { at: from, length: Math.min(length + randomInt(0, 5000), bytes.length - from) };
+        const from = Math.max(0, at - between(0, 5000));
+        return { at: from, length: Math.min(length + between(0, 5000), bytes.length - from) };
       });
-    const all = [...cuts, ...again, ...overlapping].sort(() => Math.random() - 0.5);
+    const all = [...cuts, ...again, ...overlapping]
+      .map((cut) => ({ cut, place: random() }))
+      .sort((a, b) => a.place - b.place)
+      .map(({ cut }) => cut);
     const lanes = Array.from({ length: 6 }, async () => {
       for (let cut = all.pop(); cut !== undefined; cut = all.pop()) {
         await api.put(upload.id, cut.at, bytes.subarray(cut.at, cut.at + cut.length));
@@ -71,6 +76,17 @@ test.each([
     expect(leaves.bytes.equals(Buffer.concat(leavesOf(bytes)))).toBe(true);
   },
 );
+
+/** The same numbers for the same seed, 0 to 1 (mulberry32). */
+function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
 
 test('zeros are metadata, in holes between data, and come out as zeros', async () => {
   const size = 40 * MiB + 123;
