@@ -70,9 +70,14 @@ export async function startHawser(below: string, tls: boolean): Promise<HawserSi
 
 function operations(api: BenchApi): Pick<Side, 'put' | 'store' | 'get'> {
   let kept: Access | undefined;
+  // What is measured must be what the page says.
+  const asWanted = (access: Access) => {
+    if (new URL(access.url).protocol === new URL(api.base).protocol) return access;
+    throw new Error(`The data listener is at ${access.url}, the API at ${api.base}: one of them has no TLS.`);
+  };
   const begin = async (size: number) => {
     const upload = await api.call<Begun>('POST', '/uploads', { name: 'bench', size });
-    return { upload, access: await api.call<Access>('GET', `/uploads/${upload.id}/access`) };
+    return { upload, access: asWanted(await api.call<Access>('GET', `/uploads/${upload.id}/access`)) };
   };
   const sendAll = ({ url, token }: Access, parts: readonly Part[], size: number) =>
     curlAll(
@@ -94,7 +99,7 @@ function operations(api: BenchApi): Pick<Side, 'put' | 'store' | 'get'> {
       const { upload, access } = await begin(size);
       await sendAll(access, [{ file, offset: 0, length: size }], size);
       await api.call('POST', `/uploads/${upload.id}/finish`);
-      kept = await api.call<Access>('GET', `/images/${upload.imageId}/access`);
+      kept = asWanted(await api.call<Access>('GET', `/images/${upload.imageId}/access`));
     },
     async get(streams, size) {
       const { url, token } = kept ?? { url: '', token: '' };
