@@ -1,10 +1,10 @@
 import { TREE_BLOCK } from '../core/digest.ts';
 import { HawserError, isHawserError } from '../core/errors.ts';
-import { cutAt, intersect, type Range, RangeSet, rangeEnd } from '../core/range.ts';
+import { cutAt, type Range, rangeEnd } from '../core/range.ts';
 import type { BlockWriter } from '../stores/store.ts';
 import { type Claim, Claims } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
-import { blocksOf, Received, readLeaves } from './received.ts';
+import { blocksOf, Received, readLeaves, without } from './received.ts';
 import type { Slab, SlabPool } from './slab-pool.ts';
 import type { LeafList } from './tree-digest.ts';
 import type { JournalRecord, UploadJournal } from './upload-journal.ts';
@@ -39,6 +39,8 @@ export class Incoming {
   readonly #claims = new Claims();
   readonly #composing = new Map<number, Promise<void>>();
   #unsynced = 0;
+  /** Counts discards: a leaf that was computed across one may be of bytes that are gone. */
+  #discards = 0;
   #syncing: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #failure: HawserError | undefined;
@@ -137,9 +139,17 @@ export class Incoming {
     }
   }
 
-  /** Forgets the range, so that it can be sent anew. */
-  async discard(range: Range): Promise<void> {
-    await this.#append([{ kind: 'discard', offset: range.offset, length: range.length }]);
+  /**
+   * Forgets the ranges, so that they can be sent anew. It survives a power cut before it counts: else new
+   * bytes could lie there under the digest of the old ones, which were synced and are not read again.
+   */
+  async discard(ranges: readonly Range[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#discards++;
+    const records = ranges.map(({ offset, length }) => ({ kind: 'discard', offset, length }) as const);
+    await this.#journal.append(records);
+    await this.#journal.sync().catch((cause: unknown) => this.#fail(cause));
+    for (const record of records) this.received.apply(record);
   }
 
   /** All leaves for content of `size` bytes, with those put together that came in pieces. Everything must be received. */
@@ -175,15 +185,19 @@ export class Incoming {
     } catch (cause) {
       // No room for the record: nothing is lost, it is tried again.
       if (isHawserError(cause, 'store-full')) throw cause;
-      // After a failed fsync the kernel may have dropped what it could not write: nothing unsynced can be trusted.
-      this.#failure = new HawserError(
-        'store-failed',
-        'The store could not make the received bytes durable, so nothing more is received. What it lost is found and asked for again once the agent has been restarted.',
-        { cause },
-      );
-      await this.#journal.append([{ kind: 'doubt' }]);
-      throw this.#failure;
+      await this.#fail(cause);
     }
+  }
+
+  /** After a failed fsync the kernel may have dropped what it could not write: nothing unsynced can be trusted. */
+  async #fail(cause: unknown): Promise<never> {
+    this.#failure = new HawserError(
+      'store-failed',
+      'The store could not make the received bytes durable, so nothing more is received. What it lost is found and asked for again once the agent has been restarted.',
+      { cause },
+    );
+    await this.#journal.append([{ kind: 'doubt' }]);
+    throw this.#failure;
   }
 
   /** Waits for what is under way and stops the timer. The writer and the journal stay the owner's. */
@@ -319,8 +333,10 @@ export class Incoming {
   }
 
   async #compose(block: Range): Promise<void> {
+    const discards = this.#discards;
     await this.#withStored(block, async (stored, slab) => {
       const digest = await this.#means.hashes.leaf(slab, 0, stored.length);
+      if (discards !== this.#discards) return; // these bytes may be gone; the leaf is made again when it is wanted
       await this.#append([{ kind: 'leaf', offset: block.offset, length: block.length, digest }]);
     });
   }
@@ -343,7 +359,7 @@ export class Incoming {
     if (sameBoot && !doubt) return;
     for (const record of doubtful) {
       // After a failed flush the page cache shows bytes that the disk may not have: reading proves nothing.
-      if (doubt || record.kind === 'discard') await this.discard(record);
+      if (doubt || record.kind === 'discard') await this.#forget(record);
       else await this.#verifyOrDiscard(record);
     }
     await this.sync();
@@ -355,18 +371,14 @@ export class Incoming {
     try {
       await this.#compareStored(record);
     } catch {
-      await this.discard(record);
+      await this.#forget(record);
     }
   }
-}
 
-/** What a discard leaves of a record; the digest of data that was cut proves nothing, so that is discarded too. */
-function without(record: JournalRecord & Range, gone: Range): readonly (JournalRecord & Range)[] {
-  if (intersect(record, gone) === undefined) return [record];
-  const left = RangeSet.of([record]);
-  left.remove(gone);
-  const kind = record.kind === 'zero' ? 'zero' : 'discard';
-  return [...left].map(({ offset, length }) => ({ kind, offset, length }));
+  /** A discard that need not be durable by itself: the next start comes to the same. */
+  async #forget({ offset, length }: Range): Promise<void> {
+    await this.#append([{ kind: 'discard', offset, length }]);
+  }
 }
 
 function conflict(piece: Range): HawserError {

@@ -225,7 +225,7 @@ test('what was discarded is missing, and its blocks have no leaf', async () => {
   await using rig = await makeRig();
   const bytes = randomBytes(3 * TREE_BLOCK);
   await send(rig, bytes);
-  await rig.incoming.discard({ offset: TREE_BLOCK, length: 10 });
+  await rig.incoming.discard([{ offset: TREE_BLOCK, length: 10 }]);
   expect([...rig.incoming.received.all.missing({ offset: 0, length: bytes.length })]).toEqual([
     { offset: TREE_BLOCK, length: 10 },
   ]);

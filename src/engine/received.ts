@@ -1,5 +1,5 @@
 import { leafCount, TREE_BLOCK } from '../core/digest.ts';
-import { cutAt, type Range, RangeSet, rangeEnd } from '../core/range.ts';
+import { cutAt, intersect, type Range, RangeSet, rangeEnd } from '../core/range.ts';
 import { LeafList } from './tree-digest.ts';
 import type { JournalRecord, UploadJournal } from './upload-journal.ts';
 
@@ -92,6 +92,15 @@ export async function readLeaves(
     }
   }
   return { leaves, fragments };
+}
+
+/** What a discard leaves of a record; the digest of data that was cut proves nothing, so that is discarded too. */
+export function without(record: JournalRecord & Range, gone: Range): readonly (JournalRecord & Range)[] {
+  if (intersect(record, gone) === undefined) return [record];
+  const left = RangeSet.of([record]);
+  left.remove(gone);
+  const kind = record.kind === 'zero' ? 'zero' : 'discard';
+  return [...left].map(({ offset, length }) => ({ kind, offset, length }));
 }
 
 /** The whole blocks of content of `size` bytes that `range` touches. */

@@ -53,7 +53,9 @@ export class LeafList {
   /** Forgets the leaves of all blocks that `[offset, end)` touches. */
   forget(offset: number, end: number): void {
     const none = Buffer.alloc(LEAF_BYTES);
-    for (let index = Math.floor(offset / TREE_BLOCK); index * TREE_BLOCK < end; index++) this.set(index, none);
+    const from = Math.max(this.first, Math.floor(offset / TREE_BLOCK));
+    const to = Math.min(this.first + this.count, Math.ceil(end / TREE_BLOCK));
+    for (let index = from; index < to; index++) this.set(index, none);
   }
 
   /** hex of tree-sha256. */
