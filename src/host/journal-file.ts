@@ -30,6 +30,8 @@ export class JournalFile implements UploadJournal, AsyncDisposable {
   #sequence: number;
   #queue: Waiting[] = [];
   #writing: Promise<void> | undefined;
+  /** A torn record lies at the end and could not be cut: what came after it would be lost at the next opening. */
+  #torn: unknown;
 
   private constructor(file: FileHandle, sequence: number) {
     this.#file = file;
@@ -87,6 +89,7 @@ export class JournalFile implements UploadJournal, AsyncDisposable {
   }
 
   async #write(records: readonly JournalRecord[]): Promise<void> {
+    if (this.#torn !== undefined) await this.#cut();
     if (records.length === 0) return;
     const bytes = Buffer.alloc(records.length * RECORD);
     records.forEach((record, i) => {
@@ -97,11 +100,17 @@ export class JournalFile implements UploadJournal, AsyncDisposable {
         done += (await this.#file.write(bytes, done, bytes.length - done)).bytesWritten;
       }
     } catch (error) {
-      // A part of the batch may lie there; without this cut, later records would follow a torn one and be lost.
-      await this.#file.truncate(this.#sequence * RECORD);
+      this.#torn = error;
+      await this.#cut().catch(() => {}); // it is tried again before anything is appended
       throw stateFailure(error);
     }
     this.#sequence += records.length;
+  }
+
+  /** A part of a batch may lie there; without this cut, later records would follow a torn one and be lost. */
+  async #cut(): Promise<void> {
+    await this.#file.truncate(this.#sequence * RECORD);
+    this.#torn = undefined;
   }
 }
 
