@@ -1,11 +1,17 @@
 import type { ByteSink } from '../core/bytes.ts';
-import { cutAt, type Range } from '../core/range.ts';
+import { type Range, rangeEnd } from '../core/range.ts';
 import type { BlockReader } from '../stores/store.ts';
 import type { RateLimit } from './rate-limit.ts';
-import { SLAB_BYTES, type Slab, type SlabPool } from './slab-pool.ts';
+import { SLAB_BYTES, type SlabPool } from './slab-pool.ts';
 
 /** Reads that are under way ahead of the one that is being sent. */
 const AHEAD = 3;
+
+/** Of all slabs, what stays for those who receive and verify: a reader that stalls keeps its slabs as long as it likes. */
+const FOR_OTHERS = 0.5;
+
+/** A reader that gets no slab reads this much at a time into a buffer of its own. */
+const SMALL = 64 * 1024;
 
 const noughts = Buffer.alloc(256 * 1024);
 
@@ -39,51 +45,46 @@ async function sendZeros(request: SendRequest, length: number, sink: ByteSink, s
 }
 
 interface Reading {
-  readonly slab: Slab;
-  readonly length: number;
+  readonly bytes: Buffer;
+  readonly release: () => void;
   readonly done: Promise<void>;
 }
 
 async function sendData(request: SendRequest, extent: Range, sink: ByteSink, signal: AbortSignal): Promise<void> {
-  const pieces = cutAt(extent, SLAB_BYTES);
   const ahead: Reading[] = [];
+  let next = extent.offset;
   try {
     for (;;) {
-      await readAhead(request, pieces, ahead, signal);
+      while (ahead.length < AHEAD && next < rangeEnd(extent)) {
+        const reading = read(request, next, extent, ahead.length === 0);
+        if (reading === undefined) break;
+        ahead.push(reading);
+        next += reading.bytes.length;
+      }
       const first = ahead[0];
       if (first === undefined) return;
       await first.done;
       signal.throwIfAborted();
-      await sink.write(first.slab.bytes.subarray(0, first.length));
+      await sink.write(first.bytes);
       ahead.shift();
-      request.slabs.release(first.slab);
-      await spend(request, first.length);
+      first.release();
+      await spend(request, first.bytes.length);
     }
   } finally {
-    for (const reading of ahead) void reading.done.catch(() => {}).finally(() => request.slabs.release(reading.slab));
+    for (const { done, release } of ahead) void done.catch(() => {}).finally(release);
   }
 }
 
-/** Starts reads until enough are under way. Waits for a slab only when it holds none, so that senders never wait for each other. */
-async function readAhead(
-  request: SendRequest,
-  pieces: Iterator<Range>,
-  ahead: Reading[],
-  signal: AbortSignal,
-): Promise<void> {
-  while (ahead.length < AHEAD) {
-    const slab = request.slabs.tryAcquire() ?? (ahead.length === 0 ? await request.slabs.acquire(signal) : undefined);
-    if (slab === undefined) return;
-    const next = pieces.next();
-    if (next.done === true) {
-      request.slabs.release(slab);
-      return;
-    }
-    const { offset, length } = next.value;
-    const done = request.reader.read(slab.bytes.subarray(0, length), offset);
-    done.catch(() => {}); // it is thrown where it is awaited
-    ahead.push({ slab, length, done });
-  }
+/** Begins to read from `offset`. Without a free slab: nothing, or little when it `must`; nobody ever waits for a stalled reader. */
+function read({ slabs, reader }: SendRequest, offset: number, extent: Range, must: boolean): Reading | undefined {
+  const slab = slabs.tryAcquire(FOR_OTHERS);
+  if (slab === undefined && !must) return undefined;
+  const step = slab === undefined ? SMALL : SLAB_BYTES;
+  const length = Math.min((Math.floor(offset / step) + 1) * step, rangeEnd(extent)) - offset;
+  const bytes = slab === undefined ? Buffer.alloc(length) : slab.bytes.subarray(0, length);
+  const done = reader.read(bytes, offset);
+  done.catch(() => {}); // it is thrown where it is awaited
+  return { bytes, done, release: () => slab !== undefined && slabs.release(slab) };
 }
 
 async function spend(request: SendRequest, bytes: number): Promise<void> {

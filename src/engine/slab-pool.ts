@@ -36,7 +36,9 @@ export class SlabPool {
     return this.#made.length - this.#free.length;
   }
 
-  tryAcquire(): Slab | undefined {
+  /** A slab if one is free; with `keep`, only while more than that share (0 to 1) of all would stay free for others. */
+  tryAcquire(keep = 0): Slab | undefined {
+    if (keep > 0 && this.#capacity - this.inUse <= this.#capacity * keep) return undefined;
     const slab = this.#free.pop();
     if (slab !== undefined) return slab;
     if (this.#made.length >= this.#capacity) return undefined;
