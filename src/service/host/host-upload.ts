@@ -11,8 +11,19 @@ import { HEAD_BYTES } from '../../formats/look.ts';
 import { verdictError } from '../../formats/verdict.ts';
 import type { Store } from '../../stores/store.ts';
 import type { RangesFacts, ReceiptFacts, ReceiveRequest } from './data-plane.ts';
-import type { SealedFacts, StateFolder, UploadRecord } from './ports.ts';
-import { closed, incomplete, paused, sizeMismatch, treeMismatch } from './upload-refusals.ts';
+import { KeptRecord } from './kept-record.ts';
+import type { StateFolder, UploadRecord } from './ports.ts';
+import { sealedFacts } from './sealed-facts.ts';
+import { UnderWay } from './under-way.ts';
+import {
+  checkSealed,
+  closed,
+  type FinishWanted,
+  incomplete,
+  paused,
+  sizeMismatch,
+  treeMismatch,
+} from './upload-refusals.ts';
 
 export interface HostUploadParts {
   readonly record: UploadRecord;
@@ -23,22 +34,18 @@ export interface HostUploadParts {
   readonly means: EngineMeans;
   readonly digests: PassingDigests;
   readonly limit: RateLimit | undefined;
+  /** It was sealed, and the Store has it no more. */
+  readonly vanished?: HawserError | undefined;
   readonly now: () => Date;
   /** Something that a report tells has changed. */
   readonly changed: () => void;
 }
 
-interface FinishWanted {
-  readonly size: number | null;
-  /** hex */
-  readonly treeDigest: string | null;
-}
-
 /** One Upload on its host: takes bytes in, tells what it has, pauses, seals. */
 export class HostUpload {
   readonly #parts: HostUploadParts;
-  readonly #bodies = new Set<AbortController>();
-  #record: UploadRecord;
+  readonly #underWay = new UnderWay();
+  readonly #kept: KeptRecord;
   #activeAt: Date | null = null;
   #problem: HawserError | undefined;
   #headSeen = false;
@@ -46,40 +53,43 @@ export class HostUpload {
 
   constructor(parts: HostUploadParts) {
     this.#parts = parts;
-    this.#record = parts.record;
+    this.#kept = new KeptRecord(parts.state, parts.record);
     parts.incoming.onAcknowledged = (range) => this.#acknowledged(range);
   }
 
   get record(): UploadRecord {
-    return this.#record;
+    return this.#kept.now;
   }
 
   /** Bytes of its reservation that are not written yet. */
   get outstanding(): number {
     const { all, zeros } = this.#parts.incoming.received;
-    return Math.max(0, this.#record.reserve - (all.bytes - zeros.bytes));
+    return Math.max(0, this.record.reserve - (all.bytes - zeros.bytes));
   }
 
   report(): UploadReport {
     const { all, zeros } = this.#parts.incoming.received;
-    const problem = this.#problem ?? this.#parts.incoming.failure;
+    const { vanished } = this.#parts;
+    const problem = vanished ?? this.#problem ?? this.#parts.incoming.failure;
     return {
-      uploadId: this.#record.uploadId,
-      generation: this.#record.generation,
-      state: this.#record.state,
-      declaredSize: this.#record.declaredSize,
+      uploadId: this.record.uploadId,
+      generation: this.record.generation,
+      state: this.record.state,
+      declaredSize: this.record.declaredSize,
       receivedBytes: all.bytes,
       zeroBytes: zeros.bytes,
       activeAt: this.#activeAt?.toISOString() ?? null,
-      connections: this.#bodies.size,
+      connections: this.#underWay.count,
       problem: problem === undefined ? null : { code: problem.code, message: problem.message },
-      sealed: this.#record.state === 'sealed' ? this.#record.sealed : null,
+      sealed: this.record.state === 'sealed' && vanished === undefined ? this.record.sealed : null,
     };
   }
 
   admit(request: ReceiveRequest): void {
     this.#mustBeOpen();
-    const { declaredSize } = this.#record;
+    const { declaredSize } = this.record;
+    if (!Number.isSafeInteger(request.offset + (request.length ?? 0)))
+      throw new HawserError('out-of-range', 'The range ends beyond 2^53; no image is as large. Nothing was read.');
     if (declaredSize === null) return;
     if (request.total !== null && request.total !== declaredSize) {
       throw new HawserError(
@@ -98,17 +108,23 @@ export class HostUpload {
 
   async receive(request: ReceiveRequest, source: ByteSource, signal: AbortSignal): Promise<ReceiptFacts> {
     this.admit(request);
-    const body = new AbortController();
+    return this.#while(async (stop) => {
+      const length = await this.#receive(request, source, AbortSignal.any([signal, stop]));
+      this.#clearProblem();
+      return this.#receipt(length);
+    });
+  }
+
+  async #receive(request: ReceiveRequest, source: ByteSource, signal: AbortSignal): Promise<number> {
     const watch = this.#parts.digests.join(request.offset);
     let outcome: 'whole' | 'broken' = 'broken';
-    this.#bodies.add(body);
     try {
       const length = await receiveBody(
         { incoming: this.#parts.incoming, means: this.#parts.means },
         {
           offset: request.offset,
           length: request.length,
-          end: this.#record.declaredSize,
+          end: this.record.declaredSize,
           digest: request.digest,
           limit: this.#parts.limit,
           watch,
@@ -117,48 +133,36 @@ export class HostUpload {
           },
         },
         source,
-        AbortSignal.any([signal, body.signal]),
+        signal,
       );
       outcome = 'whole';
-      this.#clearProblem();
-      return this.#receipt(length);
-    } catch (error) {
-      // What fails because it was stopped (the writer is closed by then) is told as what stopped it.
-      throw this.#noteProblem(body.signal.aborted ? body.signal.reason : error);
+      return length;
     } finally {
       if (watch !== undefined) this.#parts.digests.release(outcome);
-      this.#bodies.delete(body);
-      this.#parts.changed();
     }
   }
 
   async zeros(ranges: readonly Range[]): Promise<ReceiptFacts> {
-    for (const range of ranges) this.admit({ offset: range.offset, length: range.length, total: null });
-    let length = 0;
-    try {
+    for (const range of ranges) this.admit({ ...range, total: null });
+    return this.#while(async (stop) => {
       for (const range of ranges) {
-        await this.#parts.incoming.zero(range);
+        await this.#parts.incoming.zero(range, stop);
         await this.#parts.digests.zeros(range.offset, range.length);
-        length += range.length;
+        stop.throwIfAborted();
       }
-    } catch (error) {
-      throw this.#noteProblem(error);
-    }
-    this.#activeAt = this.#parts.now();
-    this.#clearProblem();
-    return this.#receipt(length);
+      this.#activeAt = this.#parts.now();
+      this.#clearProblem();
+      return this.#receipt(lengthOf(ranges));
+    });
   }
 
   async discard(ranges: readonly Range[]): Promise<ReceiptFacts> {
-    this.#mustBeOpen();
-    this.#parts.digests.abandon();
-    let length = 0;
-    for (const range of ranges) {
-      await this.#parts.incoming.discard(range);
-      length += range.length;
-    }
-    this.#parts.changed();
-    return this.#receipt(length);
+    for (const range of ranges) this.admit({ ...range, total: null });
+    return this.#while(async () => {
+      this.#parts.digests.abandon();
+      await this.#parts.incoming.discard(ranges);
+      return this.#receipt(lengthOf(ranges));
+    });
   }
 
   async ranges(): Promise<RangesFacts> {
@@ -167,7 +171,7 @@ export class HostUpload {
     const size = this.#sizeSoFar();
     const { fragments } = await incoming.partialLeaves(size, { first: 0, count: 0 });
     return {
-      declaredSize: this.#record.declaredSize,
+      declaredSize: this.record.declaredSize,
       receivedBytes: received.all.bytes,
       ranges: [...received.all],
       zeros: [...received.zeros],
@@ -180,35 +184,37 @@ export class HostUpload {
     return leaves.bytes;
   }
 
+  /** Does nothing while it is being finished. */
   async pause(): Promise<void> {
-    if (this.#record.state !== 'open') return;
-    await this.#save({ state: 'paused' });
-    this.#abortBodies(paused());
+    const mayPause = ({ state }: UploadRecord) => state === 'open' && this.#underWay.shut === undefined;
+    if (!(await this.#kept.save((now) => (mayPause(now) ? { state: 'paused' } : undefined)))) return;
+    this.#underWay.abort(paused());
     this.#parts.changed();
   }
 
   async resume(): Promise<void> {
-    if (this.#record.state !== 'paused') return;
-    await this.#save({ state: 'open' });
+    if (!(await this.#kept.save(({ state }) => (state === 'paused' ? { state: 'open' } : undefined)))) return;
     this.#problem = undefined;
     this.#parts.changed();
   }
 
-  /** Seals; repeatable, and all callers at once share one run. */
+  /** Seals; repeatable. Callers at once come one after the other, so each is told about what it wanted. */
   finish(wanted: FinishWanted): Promise<void> {
-    if (this.#record.state === 'sealed') return this.#checkSealed(wanted);
-    this.#finishing ??= this.#finish(wanted).finally(() => {
-      this.#finishing = undefined;
+    const before = this.#finishing ?? Promise.resolve();
+    const mine = before.catch(() => {}).then(() => this.#finish(wanted)); // the earlier caller hears its own error
+    this.#finishing = mine;
+    return mine.finally(() => {
+      if (this.#finishing === mine) this.#finishing = undefined;
       this.#parts.changed();
     });
-    return this.#finishing;
   }
 
-  /** Stops what is under way and closes; bytes and journal stay. */
+  /** Stops what is under way and closes; bytes and journal stay. Whoever comes later is told the reason. */
   async close(reason: HawserError): Promise<void> {
-    this.#abortBodies(reason);
     this.#parts.digests.abandon();
+    await this.#underWay.close(reason);
     await this.#finishing?.catch(() => {});
+    await this.#kept.settled();
     await this.#parts.incoming.quiet();
     await this.#parts.incoming.writer[Symbol.asyncDispose]();
     await this.#parts.journal[Symbol.asyncDispose]();
@@ -217,34 +223,51 @@ export class HostUpload {
   /** As `close`, and removes what was written. */
   async discardAll(reason: HawserError): Promise<void> {
     await this.close(reason);
-    await this.#parts.store.remove(this.#record.key);
+    await this.#parts.store.remove(this.record.key);
   }
 
   async #finish(wanted: FinishWanted): Promise<void> {
-    if (await this.#completeSeal()) return this.#checkSealed(wanted);
-    if (this.#record.state !== 'open') this.#mustBeOpen();
+    if (this.#parts.vanished !== undefined) throw this.#parts.vanished;
+    if (this.record.state === 'sealed' || (await this.#completeSeal())) return checkSealed(this.record.sealed, wanted);
+    this.#mustBeOpen();
     const size = this.#finalSize(wanted.size);
-    const missing = [...this.#parts.incoming.received.all.missing({ offset: 0, length: size })];
-    if (missing.length > 0) throw incomplete(size, missing);
-    const before = this.#record.state;
-    await this.#save({ state: 'finishing' });
+    this.#mustBeWhole(size);
+    // From here on nothing is let in; what is under way ends first, so that no range and no byte changes below us.
     try {
-      this.#abortBodies(closed('finishing'));
-      await this.#seal(size, wanted.treeDigest);
+      await this.#underWay.shutWith(closed('finishing'));
+      await this.#parts.incoming.quiet();
+      this.#mustBeWhole(this.#finalSize(wanted.size));
+      await this.#sealAs(size, wanted.treeDigest);
+    } finally {
+      this.#underWay.open();
+    }
+  }
+
+  async #sealAs(size: number, treeDigest: string | null): Promise<void> {
+    if (!(await this.#kept.save(({ state }) => (state === 'open' ? { state: 'finishing' } : undefined)))) {
+      throw this.#stateRefusal() ?? closed(this.record.state);
+    }
+    try {
+      await this.#seal(size, treeDigest);
     } catch (error) {
-      await this.#save({ state: before }).catch(() => {
-        // On disk it says finishing, which the next start takes for open as well.
-        this.#record = { ...this.#record, state: before };
-      });
+      await this.#kept
+        .save(() => ({ state: 'open' }))
+        .catch(() => {
+          // On disk it says finishing, which the next start takes for open as well.
+          this.#kept.assume({ state: 'open' });
+        });
       throw error;
     }
   }
 
   /** A seal that got as far as the rename, but not to its last record (a full disk, say), is completed. */
   async #completeSeal(): Promise<boolean> {
-    const { sealed, key } = this.#record;
+    const { sealed, key } = this.record;
     if (sealed === null || (await this.#parts.store.stat(key)).kind !== 'sealed') return false;
-    await this.#save({ state: 'sealed', sealed: await sealedFacts(this.#parts.store, key, sealed) });
+    // The new name may not be on the device yet: it was the sync after the rename that failed.
+    await this.#parts.incoming.writer.seal(sealed.size);
+    const facts = await sealedFacts(this.#parts.store, key, sealed);
+    await this.#kept.save(() => ({ state: 'sealed', sealed: facts }));
     return true;
   }
 
@@ -254,30 +277,23 @@ export class HostUpload {
     const treeDigest = leaves.treeDigest();
     if (wantedDigest !== null && wantedDigest !== treeDigest) throw treeMismatch(wantedDigest, treeDigest);
     const reader = { size, read: (offset: number, length: number) => this.#readBack(offset, length) };
-    const verdict = await inspect(reader, { declared: this.#record.format });
-    const refusal = verdictError(verdict, this.#record.format);
+    const verdict = await inspect(reader, { declared: this.record.format });
+    const refusal = verdictError(verdict, this.record.format);
     if (refusal !== undefined) throw refusal;
     const digests = await this.#parts.digests.finish(size);
     await incoming.sync();
     await incoming.quiet();
-    await state.writeLeaves(this.#record.storeId, this.#record.key, leaves.bytes);
+    await state.writeLeaves(this.record.storeId, this.record.key, leaves.bytes);
     const virtualSize = verdict.kind === 'safe' ? verdict.virtualSize : size;
     const facts = { size, treeDigest, digests, format: verdict.format, virtualSize, storedSize: 0, fingerprint: '' };
-    await this.#save({ sealed: facts });
+    await this.#kept.save(() => ({ sealed: facts }));
     await incoming.writer.seal(size);
-    await this.#save({ state: 'sealed', sealed: await sealedFacts(store, this.#record.key, facts) });
-  }
-
-  async #checkSealed(wanted: FinishWanted): Promise<void> {
-    const { sealed } = this.#record;
-    if (sealed === null) return;
-    if (wanted.size !== null && wanted.size !== sealed.size) throw sizeMismatch(wanted.size, sealed.size);
-    if (wanted.treeDigest !== null && wanted.treeDigest !== sealed.treeDigest)
-      throw treeMismatch(wanted.treeDigest, sealed.treeDigest);
+    const sealed = await sealedFacts(store, this.record.key, facts);
+    await this.#kept.save(() => ({ state: 'sealed', sealed }));
   }
 
   #finalSize(wanted: number | null): number {
-    const { declaredSize } = this.#record;
+    const { declaredSize } = this.record;
     const { end } = this.#parts.incoming.received;
     if (wanted !== null && declaredSize !== null && wanted !== declaredSize) throw sizeMismatch(wanted, declaredSize);
     const size = declaredSize ?? wanted ?? end;
@@ -285,20 +301,25 @@ export class HostUpload {
     return size;
   }
 
+  #mustBeWhole(size: number): void {
+    const missing = [...this.#parts.incoming.received.all.missing({ offset: 0, length: size })];
+    if (missing.length > 0) throw incomplete(size, missing);
+  }
+
   #sizeSoFar(): number {
-    return this.#record.sealed?.size ?? this.#record.declaredSize ?? this.#parts.incoming.received.end;
+    return this.record.sealed?.size ?? this.record.declaredSize ?? this.#parts.incoming.received.end;
   }
 
   #receipt(length: number): ReceiptFacts {
     const { all } = this.#parts.incoming.received;
-    const { declaredSize } = this.#record;
+    const { declaredSize } = this.record;
     return { length, receivedBytes: all.bytes, complete: declaredSize !== null && all.bytes >= declaredSize };
   }
 
   #acknowledged(range: Range): void {
     this.#parts.changed();
     if (this.#headSeen || range.offset >= HEAD_BYTES) return;
-    const head = Math.min(HEAD_BYTES, this.#record.declaredSize ?? HEAD_BYTES);
+    const head = Math.min(HEAD_BYTES, this.record.declaredSize ?? HEAD_BYTES);
     if (!this.#parts.incoming.received.all.contains({ offset: 0, length: head })) return;
     this.#headSeen = true;
     void this.#judgeHead(head);
@@ -308,13 +329,16 @@ export class HostUpload {
   async #judgeHead(length: number): Promise<void> {
     try {
       const refusal = verdictError(
-        earlyVerdict(await this.#readBack(0, length), this.#record.format),
-        this.#record.format,
+        earlyVerdict(await this.#readBack(0, length), this.record.format),
+        this.record.format,
       );
       if (refusal === undefined) return;
+      // One that is being finished is judged there.
+      const mayFail = ({ state }: UploadRecord) =>
+        (state === 'open' || state === 'paused') && this.#underWay.shut === undefined;
+      if (!(await this.#kept.save((now) => (mayFail(now) ? { state: 'failed' } : undefined)))) return;
       this.#problem = refusal;
-      await this.#save({ state: 'failed' });
-      this.#abortBodies(refusal);
+      this.#underWay.abort(refusal);
       this.#parts.changed();
     } catch (error) {
       this.#noteProblem(error);
@@ -328,16 +352,29 @@ export class HostUpload {
   }
 
   #mustBeOpen(): void {
-    const { failure } = this.#parts.incoming;
-    if (failure !== undefined) throw failure;
-    const { state } = this.#record;
-    if (state === 'open') return;
-    if (state === 'paused') throw paused();
-    throw this.#problem ?? closed(state);
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
   }
 
-  #abortBodies(reason: HawserError): void {
-    for (const body of this.#bodies) body.abort(reason);
+  #refusal(): HawserError | undefined {
+    return this.#parts.incoming.failure ?? this.#underWay.shut ?? this.#stateRefusal();
+  }
+
+  #stateRefusal(): HawserError | undefined {
+    const { state } = this.record;
+    if (state === 'open') return undefined;
+    if (state === 'paused') return paused();
+    return this.#problem ?? closed(state);
+  }
+
+  async #while<T>(work: (stop: AbortSignal) => Promise<T>): Promise<T> {
+    try {
+      return await this.#underWay.run(work);
+    } catch (error) {
+      throw this.#noteProblem(error);
+    } finally {
+      this.#parts.changed();
+    }
   }
 
   #noteProblem(error: unknown): HawserError {
@@ -350,21 +387,11 @@ export class HostUpload {
   }
 
   #clearProblem(): void {
-    if (this.#problem !== undefined && this.#record.state === 'open') this.#problem = undefined;
+    if (this.#problem !== undefined && this.record.state === 'open') this.#problem = undefined;
     this.#parts.changed();
-  }
-
-  async #save(change: Partial<Pick<UploadRecord, 'state' | 'sealed'>>): Promise<void> {
-    const next = { ...this.#record, ...change };
-    await this.#parts.state.save(next);
-    this.#record = next;
   }
 }
 
-/** The facts with what the Store says of the sealed object. */
-export async function sealedFacts(store: Store, key: string, facts: SealedFacts): Promise<SealedFacts> {
-  const stat = await store.stat(key);
-  if (stat.kind !== 'sealed')
-    throw new HawserError('store-failed', 'The store does not show the object that was just sealed.');
-  return { ...facts, storedSize: stat.storedSize, fingerprint: stat.fingerprint };
+function lengthOf(ranges: readonly Range[]): number {
+  return ranges.reduce((sum, { length }) => sum + length, 0);
 }

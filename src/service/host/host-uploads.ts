@@ -6,8 +6,9 @@ import { PassingDigests } from '../../engine/passing-digests.ts';
 import { allOf, type RateLimit, TokenBucket } from '../../engine/rate-limit.ts';
 import { Received } from '../../engine/received.ts';
 import type { BlockWriter, Store } from '../../stores/store.ts';
-import { HostUpload, sealedFacts } from './host-upload.ts';
+import { HostUpload } from './host-upload.ts';
 import type { HostLog, HostStore, StateFolder, UploadRecord } from './ports.ts';
+import { sealedFacts } from './sealed-facts.ts';
 
 export interface HostUploadsParts {
   readonly stores: ReadonlyMap<string, HostStore>;
@@ -88,6 +89,7 @@ export class HostUploads {
 
   /** Bytes and journal go. Repeatable. */
   async discard(uploadId: string, generation: number): Promise<void> {
+    await this.#opening.get(uploadId)?.catch(() => {}); // one that cannot be opened leaves nothing
     const upload = this.#uploads.get(uploadId);
     if (upload === undefined) return;
     if (generation < upload.record.generation) throw stale(generation, upload.record.generation);
@@ -153,6 +155,7 @@ export class HostUploads {
 
   async #recoverOne(record: UploadRecord, store: Store): Promise<void> {
     const stat = await store.stat(record.key);
+    const gone = record.state === 'sealed' && stat.kind !== 'sealed';
     let found = record;
     if (stat.kind === 'sealed' && record.sealed !== null) {
       found = { ...record, state: 'sealed', sealed: await sealedFacts(store, record.key, record.sealed) };
@@ -163,12 +166,12 @@ export class HostUploads {
     // Killed between its record and its object: an empty object is what it had. The journal is told first.
     if (stat.kind === 'absent') await this.#forgetReceived(record.uploadId);
     const writer =
-      stat.kind === 'sealed' || record.state === 'sealed'
+      stat.kind === 'sealed' || gone
         ? sealedWriter(record.key)
         : stat.kind === 'writing'
           ? await store.reopen(record.key)
           : await store.create({ key: record.key });
-    const upload = await this.#takeUp(found, store, writer);
+    const upload = await this.#takeUp(found, store, writer, gone ? vanished() : undefined);
     this.#parts.log.info({
       event: 'upload.recovered',
       uploadId: record.uploadId,
@@ -183,7 +186,11 @@ export class HostUploads {
     await journal.append([...all].map(({ offset, length }) => ({ kind: 'discard', offset, length })));
   }
 
-  async #takeUp(record: UploadRecord, store: Store, writer: BlockWriter): Promise<HostUpload> {
+  async #takeUp(
+    record: UploadRecord,
+    store: Store,
+    ...[writer, gone]: [BlockWriter, HawserError?]
+  ): Promise<HostUpload> {
     const { state, means, now, changed } = this.#parts;
     const journal = await state.journal(record.uploadId);
     const incoming = await Incoming.open({ writer, journal, means, boot: state.boot }).catch(async (error: unknown) => {
@@ -202,6 +209,7 @@ export class HostUploads {
       means,
       digests,
       limit: this.#limitFor(record),
+      vanished: gone,
       now,
       changed: () => changed(record.uploadId),
     });
@@ -245,6 +253,13 @@ function brokenReport(
   const { uploadId, generation, state, declaredSize } = record;
   const none = { receivedBytes: 0, zeroBytes: 0, activeAt: null, connections: 0, sealed: null };
   return { uploadId, generation, state, declaredSize, ...none, problem };
+}
+
+function vanished(): HawserError {
+  return new HawserError(
+    'store-failed',
+    'What was received was sealed, but the store has it no more: it was removed behind our back. Bring it back and restart the agent, or cancel and upload it again.',
+  );
 }
 
 function isFlat(name: string): name is FlatAlgorithm {

@@ -2,6 +2,13 @@ import { leafCount } from '../../core/digest.ts';
 import { HawserError } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
 import type { UploadState } from '../../core/states.ts';
+import type { SealedFacts } from './ports.ts';
+
+export interface FinishWanted {
+  readonly size: number | null;
+  /** hex */
+  readonly treeDigest: string | null;
+}
 
 /** What an Upload says when it will not. */
 export function paused(): HawserError {
@@ -27,6 +34,14 @@ export function treeMismatch(wanted: string, found: string): HawserError {
     `The source's tree-sha256 is ${wanted}, what was received has ${found}. The upload is kept: compare the blocks (leaves), discard those that differ and send them again.`,
     { details: { wanted: `tree-sha256:${wanted}`, found: `tree-sha256:${found}` } },
   );
+}
+
+/** A finish that is repeated must want what was sealed. */
+export function checkSealed(sealed: SealedFacts | null, wanted: FinishWanted): void {
+  if (sealed === null) return;
+  if (wanted.size !== null && wanted.size !== sealed.size) throw sizeMismatch(wanted.size, sealed.size);
+  if (wanted.treeDigest !== null && wanted.treeDigest !== sealed.treeDigest)
+    throw treeMismatch(wanted.treeDigest, sealed.treeDigest);
 }
 
 export function incomplete(size: number, missing: readonly Range[]): HawserError {
