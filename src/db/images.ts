@@ -42,7 +42,7 @@ function reads(db: Kysely<Tables>): Pick<ImageRecords, 'find' | 'lock' | 'list' 
       return row && imageOf(row);
     },
     lock: async (id) => {
-      await db.selectFrom('images').select('id').where('id', '=', id).forUpdate().execute();
+      await db.selectFrom('images').select('id').where('id', '=', id).forNoKeyUpdate().execute();
       const row = await withCopies(db).where('i.id', '=', id).executeTakeFirst();
       return row && imageOf(row);
     },

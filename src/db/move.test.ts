@@ -120,3 +120,35 @@ test('pages go through everything once, newest first, and a foreign cursor is re
   expect((await open.db.images.list({ limit: 10, search: '%_3' }, owner)).items).toHaveLength(1);
   await expect(open.db.images.list({ limit: 3, cursor: 'abc' }, owner)).rejects.toMatchObject({ code: 'bad-request' });
 });
+
+test('ending an Upload does not wait for, nor deadlock with, a transaction that moves its Copy and its Image', async () => {
+  const [hostId, storeId, imageId, copyId, uploadId] = Array.from({ length: 5 }, () => randomUUID()) as Five;
+  const taskId = await newTask();
+  await open.db.stores.saveHost({
+    hostId,
+    name: 'h',
+    bootId: 'b',
+    version: '1',
+    dataUrls: [],
+  });
+  const store = { storeId, hostId, name: 's', driver: 'file', capacity: 1, free: 1, problem: null };
+  await open.db.stores.saveStores([store]);
+  const said = { format: 'auto', declaredSize: null, expectedDigest: null, owner: 'a', taskId } as const;
+  await open.db.images.insert({ id: imageId, name: 'i', uploadId, ...said });
+  await open.db.images.insertCopy({ id: copyId, imageId, storeId, key: copyId });
+  const rest = { generation: 1, reserved: 0, fingerprint: null, storeId, key: copyId, expireAfterSeconds: 60 };
+  await open.db.uploads.insert({ id: uploadId, imageId, copyId, ...said, ...rest });
+
+  await open.db.transaction(async (running) => {
+    expect(await running.move('copies', copyId, 'in-progress')).toBe(true);
+    expect(await running.move('images', imageId, 'in-progress')).toBe(true);
+    await open.db.transaction(async (ending) => {
+      expect(await ending.move('uploads', uploadId, 'cancelled')).toBe(true);
+      // The second change of one row in one transaction: PostgreSQL looks whether what it refers to is still there.
+      await ending.uploads.setDuty(uploadId, 'discard');
+    });
+  });
+  expect(await open.db.uploads.find(uploadId)).toMatchObject({ state: 'cancelled', duty: 'discard' });
+});
+
+type Five = [string, string, string, string, string];

@@ -18,7 +18,11 @@ const stateTables = {
   tasks: taskStates,
 } as const satisfies { readonly [T in Stateful]: StateTable<States[T]> };
 
-/** The one place that changes a state column. See ports.ts for what it promises. */
+/**
+ * The one place that changes a state column. See ports.ts for what it promises. It locks no more than
+ * an update would: a row that is changed twice in one transaction has its references checked, and a
+ * plain `for update` of the row referred to would hold that check up, to the point of a deadlock.
+ */
 export function createMove(db: Kysely<Tables>): Move {
   return async (table, id, to, options = {}) => {
     const table_: StateTable<string> = stateTables[table];
@@ -26,7 +30,7 @@ export function createMove(db: Kysely<Tables>): Move {
     if (before.length === 0) return false;
     const set = sql.join(assignments(table, to, options));
     const moved = sql<{ id: string; from_state: string }>`
-      before as materialized (select id, state from ${sql.table(table)} where id = ${id} and state = any(${[...before]}) for update),
+      before as materialized (select id, state from ${sql.table(table)} where id = ${id} and state = any(${[...before]}) for no key update),
       moved as (update ${sql.table(table)} t set ${set} from before b where t.id = b.id
         returning t.id, b.state as from_state, ${table === 'tasks' ? sql`t.cause, t.status` : sql`null, null`})`;
     const query =
