@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type ExtentList, extentQuery, leafQuery } from '../../contract/api/image.ts';
 import { type Receipt, type ReceivedRanges, zerosRequest } from '../../contract/api/upload.ts';
 import type { Digest } from '../../core/digest.ts';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { CopyReader, DataPlane, RangesFacts } from '../../service/host/data-plane.ts';
 import { bodySource } from './body-source.ts';
 import { contentDisposition, etagOf, matchesNone, rangeAnswer, receiveRequest } from './data-headers.ts';
@@ -156,7 +156,8 @@ async function getData(
   } catch (error) {
     // The status is gone already: cutting the connection is the only way left to say that it failed.
     response.destroy();
-    if (!signal.aborted) request.log.error({ event: 'http.fault', route: request.routeOptions.url, err: error });
+    if (!isHawserError(error, 'connection-lost'))
+      request.log.error({ event: 'http.fault', route: request.routeOptions.url, err: error });
   }
   return reply;
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
@@ -146,6 +146,22 @@ test('a closing server does not wait for refused bodies', async () => {
   client.send('PUT /bytes HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\nabc');
   await client.until(/\}$/);
   await server[Symbol.asyncDispose]();
+});
+
+test('a closing server does not wait for a reader that stalls', async () => {
+  const running = await start((app) => {
+    app.get('/much', async (_request, reply) => {
+      reply.hijack();
+      reply.raw.writeHead(200, { 'content-length': 64 * 1024 * 1024 });
+      reply.raw.write(Buffer.alloc(64 * 1024 * 1024));
+    });
+  });
+  const socket = connect(running.port, '127.0.0.1');
+  socket.on('error', () => {}); // it is reset
+  socket.write('GET /much HTTP/1.1\r\nhost: x\r\n\r\n');
+  await once(socket, 'readable');
+  await running[Symbol.asyncDispose]();
+  socket.destroy();
 });
 
 test('a request behind a refused body is not served', async () => {

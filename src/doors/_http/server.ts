@@ -56,6 +56,11 @@ export function createServer(settings: ServerSettings): FastifyInstance {
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: refuseMalformed,
   });
+  const sockets = new Set<Socket>();
+  app.server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   app.removeContentTypeParser('text/plain');
   app.setValidatorCompiler(zodValidator);
   app.setSerializerCompiler(serializerCompiler);
@@ -69,7 +74,15 @@ export function createServer(settings: ServerSettings): FastifyInstance {
     if (!routeSays(request, 'ownsBody') && expectsContinue(request)) reply.raw.writeContinue();
   });
   app.addHook('onResponse', async (request, reply) => logAnswer(request, reply));
-  app.addHook('preClose', async () => lingering.end());
+  app.addHook('preClose', async () => {
+    lingering.end();
+    // What is being answered has a moment to end; a reader that stalls, or a WebSocket whose client does not
+    // say goodbye, would hold the stop up.
+    const cut = setTimeout(() => {
+      for (const socket of sockets) socket.destroy();
+    }, CLOSE_MS);
+    app.server.once('close', () => clearTimeout(cut));
+  });
   app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply));
   app.setNotFoundHandler((request, reply) => answerProblem(noRoute(request), request, reply));
   return app;
@@ -116,6 +129,9 @@ export function answerProblem(error: unknown, request: FastifyRequest, reply: Fa
     .serializer(JSON.stringify)
     .send(answer.body);
 }
+
+/** How long answers may still take once the server closes. */
+const CLOSE_MS = 2000;
 
 const waiting = new WeakSet<object>();
 

@@ -58,6 +58,19 @@ test('a closed WebSocket is not kept', async () => {
   expect(api.useCases.subscribers()).toBe(0);
 });
 
+test('a WebSocket whose client does not say goodbye does not hold a stop up', async () => {
+  const api = await startApi();
+  await using client = await rawHttp(Number(new URL(api.url).port));
+  client.socket.on('error', () => {});
+  client.send(
+    `GET /api/v1/events HTTP/1.1\r\nhost: x\r\nauthorization: ${bearer.authorization}\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+  );
+  await client.until(/hello/);
+  const begun = performance.now();
+  await api[Symbol.asyncDispose]();
+  expect(performance.now() - begun).toBeLessThan(20_000); // ws waits 30 s for the other side's goodbye
+});
+
 test('a WebSocket without a credential, or with a cookie from elsewhere, is refused', async () => {
   await using api = await startApi();
   expect(await refusal(open(api, {}).socket)).toBe(401);
