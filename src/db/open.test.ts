@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type TestPostgres, testPostgres } from '../../test/postgres.ts';
+import { isHawserError } from '../core/errors.ts';
 import { openDatabase } from './open.ts';
 
 let postgres: TestPostgres;
@@ -29,6 +30,13 @@ test('the waker sweeps on one control when it is asked for', async () => {
   await open.waker.soon(0);
   await swept.promise;
   await open.waker.stop();
+});
+
+test('a text with a NUL is the fault of who sent it', async () => {
+  await postgres.query('postgres', 'create database nul');
+  await using open = await openDatabase({ ...postgres.postgres.connection, database: 'nul' });
+  const asked = open.db.accounts.user('a\0b');
+  await expect(asked).rejects.toSatisfy((error) => isHawserError(error, 'bad-request'));
 });
 
 test('connections recover when PostgreSQL was killed under them, and nothing escapes', async () => {

@@ -37,6 +37,7 @@ function watched(client: PoolClient): PoolClient {
     try {
       return await client.query(text, parameters);
     } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === NOT_TEXT) throw notText(error);
       if (!isAway(error)) throw error;
       broken = true;
       throw unavailable(error);
@@ -62,6 +63,13 @@ const awayCodes = new Set([
   'ENOENT',
   'EPIPE',
 ]);
+
+/** character_not_in_repertoire: JSON and query strings may hold a NUL, PostgreSQL's text may not. */
+const NOT_TEXT = '22021';
+
+function notText(cause: Error): HawserError {
+  return new HawserError('bad-request', 'A text in the request holds a NUL character. Leave it out.', { cause });
+}
 
 function isAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
