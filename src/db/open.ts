@@ -52,7 +52,7 @@ export async function openDatabase(address: DatabaseAddress, options: OpenOption
   pool.on('connect', (client) => client.on('error', onError));
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool(pool) }) });
   try {
-    await migrate(kysely);
+    await migrate(kysely, 'url' in address ? ' Look at databaseUrl (HAWSER_DATABASE_URL).' : '');
   } catch (error) {
     await kysely.destroy();
     throw error;
@@ -89,13 +89,13 @@ function nested(): never {
   throw new HawserError('internal', 'A transaction was begun inside a transaction.');
 }
 
-async function migrate(kysely: Kysely<Tables>): Promise<void> {
+async function migrate(kysely: Kysely<Tables>, advice: string): Promise<void> {
   const migrator = new Migrator({ db: kysely, provider: { getMigrations: async () => ({ ...migrations }) } });
   const { error } = await migrator.migrateToLatest();
   if (error === undefined) return;
   throw new HawserError(
     'unavailable',
-    `The database could not be brought up to date: ${error instanceof Error ? error.message : String(error)}`,
+    `The database could not be brought up to date: ${error instanceof Error ? error.message : String(error)}${advice}`,
     { cause: error },
   );
 }

@@ -33,6 +33,7 @@ export async function openDataFolder(dataDir: string): Promise<DataFolder> {
   const at = (...parts: readonly string[]) => join(path, ...parts);
   for (const folder of [path, at('run'), at('agent'), at('keys')]) await makeFolder(folder);
   const lock = await takeLock(at('lock'), path);
+  await removeFile(at('run', 'addresses.json')); // of one that was killed: nobody is there
   return {
     path,
     at,

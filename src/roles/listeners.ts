@@ -18,6 +18,31 @@ export function listenAddress(text: string): { readonly host: string; readonly p
   return { host, port };
 }
 
+/** Listens where the setting says. Throws what to do when that cannot be. */
+export async function listen(server: HttpServer, setting: 'listen' | 'dataListen', text: string): Promise<void> {
+  try {
+    await server.listen(listenAddress(text));
+  } catch (cause) {
+    const errno = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    const variable = setting === 'listen' ? 'HAWSER_LISTEN' : 'HAWSER_DATA_LISTEN';
+    const why = listenFailures.get(errno);
+    if (why === undefined) throw cause;
+    throw new HawserError(
+      errno === 'EADDRINUSE' ? 'in-use' : 'bad-request',
+      `Hawser cannot listen at ${text} (${setting}): ${why}, or choose another address with ${variable}.`,
+      { cause },
+    );
+  }
+}
+
+const listenFailures: ReadonlyMap<string, string> = new Map([
+  ['EADDRINUSE', 'another program does. Stop that one'],
+  ['EACCES', 'this user may not. Ports below 1024 are for root: take a higher one'],
+  ['EADDRNOTAVAIL', 'this machine does not have that address. Give one that it has'],
+  ['ENOTFOUND', 'no such name is known. Give an address of this machine'],
+  ['EAI_AGAIN', 'that name cannot be looked up now. Give an address of this machine'],
+]);
+
 export function isLoopback(address: string): boolean {
   const { host } = listenAddress(address);
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));

@@ -13,7 +13,7 @@ import { connectAgent } from '../links/agent-link.ts';
 import { ensureAdminToken } from '../service/control/accounts.ts';
 import { type Control, createControl } from '../service/control/control.ts';
 import { startHost } from './host-role.ts';
-import { isLoopback, listenAddress, type TlsChoice, tlsFor, urlOf } from './listeners.ts';
+import { isLoopback, listen, type TlsChoice, tlsFor, urlOf } from './listeners.ts';
 import { VERSION } from './version.ts';
 
 export interface ServeOptions {
@@ -54,7 +54,9 @@ async function start(
   const folder = stack.use(await openDataFolder(config.dataDir));
   const tls = await tlsFor(config, folder, new Date());
   const adminToken = await folder.adminToken(() => randomBytes(32).toString('base64url'));
+  signal.throwIfAborted();
   const { control, database } = await startControl(config, { log, folder, stack });
+  signal.throwIfAborted();
   await ensureAdminToken(database.db, adminToken);
 
   const dataServer = newServer(log, tls.data);
@@ -63,7 +65,7 @@ async function start(
     await startHost({ config, folder, version: VERSION, log, dataServer, dataUrls: () => dataUrls }),
   );
   stack.defer(() => dataServer.close());
-  await dataServer.listen(listenAddress(config.dataListen));
+  await listen(dataServer, 'dataListen', config.dataListen);
   dataUrls.push(urlOf(dataServer, tls.data));
 
   const server = newServer(log, tls.main);
@@ -93,7 +95,8 @@ async function start(
   stack.defer(() => host.quiet());
 
   await startReports(control, host.socket, { signal, stack });
-  await server.listen(listenAddress(config.listen));
+  signal.throwIfAborted();
+  await listen(server, 'listen', config.listen);
   const addresses = { api: urlOf(server, tls.main), data: urlOf(dataServer, tls.data), agent: `unix:${host.socket}` };
   await folder.announce(addresses);
   log.info({ event: 'serve.ready', ...addresses });
@@ -151,8 +154,21 @@ async function startReports(
     await following;
     await control.stop();
   });
-  await control.firstAgent;
+  await orStopped(control.firstAgent, signal);
   await control.start(stop);
+}
+
+/** A stop while we start ends the start: what would be waited for may never come. */
+async function orStopped<T>(wanted: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const stopped = Promise.withResolvers<never>();
+  const stop = () => stopped.reject(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    return await Promise.race([wanted, stopped.promise]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
 }
 
 async function mustAnswer(ping: () => Promise<boolean>): Promise<void> {

@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import { type LoadedConfig, loadConfig } from '../../config/load.ts';
 import { allSettings } from '../../config/settings.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { type GlobalOptions, note, print, printJson, stopSignal } from '../terminal.ts';
+import { type GlobalOptions, Interrupted, note, print, printJson, stopSignal } from '../terminal.ts';
 
 /** Flags of settings come by commander's names: `--uploads-chunk-size` is `uploadsChunkSize`. */
 export type SettingOptions = GlobalOptions & Readonly<Record<string, unknown>>;
@@ -27,6 +27,9 @@ export async function serve(options: SettingOptions): Promise<number> {
     });
     note('Stopping; what was received stays.', options);
     await serving.stop();
+    return exitCodes.ok;
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error; // told to stop while it started
     return exitCodes.ok;
   } finally {
     release();
@@ -59,7 +62,8 @@ export function loadOwnConfig(options: SettingOptions): Promise<LoadedConfig> {
     env: process.env,
     readFile: (path) =>
       readFile(path, 'utf8').catch((error: unknown) => {
-        if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+        if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+          return undefined;
         throw error;
       }),
     uid: process.getuid?.(),

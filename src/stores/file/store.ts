@@ -24,7 +24,13 @@ export async function openFileStore(options: FileStoreOptions): Promise<Store> {
   try {
     return new FileStore(options, await Folder.open(options.name, options.path));
   } catch (error) {
-    throw fileFailure(error, options.name, 'use its folder');
+    if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENOTDIR')
+      throw fileFailure(error, options.name, 'use its folder');
+    throw new HawserError(
+      'store-failed',
+      `The Store "${options.name}" cannot make its folder ${options.path} (${errnoOf(error)}). Make it, mount it, or give another path.`,
+      { cause: error },
+    );
   }
 }
 
