@@ -10,6 +10,7 @@ import type { DownloadSink } from '../client/download-sink.ts';
 import { type DownloadOptions, downloadImage } from '../client/downloader.ts';
 import { systemClock } from '../client/system-clock.ts';
 import { TREE_BLOCK } from '../core/digest.ts';
+import { isHawserError } from '../core/errors.ts';
 import { openFileSink, pipeSink } from './node/file-sink.ts';
 import { HashPool } from './node/hash-pool.ts';
 import { HttpConnection } from './node/http-connection.ts';
@@ -102,6 +103,15 @@ describe('a download', () => {
     const outcome = await run(server, sink);
     expect(outcome.fetchedBytes).toBe(MiB);
     expect((await readFile(path)).equals(bytes)).toBe(true);
+  });
+
+  test('into a file that another one is writing is refused; afterwards it is free again', async () => {
+    const path = join(folder, 'two.hawser-part');
+    const first = await openFileSink(path, MiB);
+    await expect(openFileSink(path, MiB)).rejects.toSatisfy((error) => isHawserError(error, 'in-use'));
+    await first[Symbol.asyncDispose]();
+    const second = await openFileSink(path, MiB);
+    await second[Symbol.asyncDispose]();
   });
 
   test('to a pipe comes whole and in order', async () => {

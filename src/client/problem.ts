@@ -38,8 +38,23 @@ export function errorOfConnection(url: string, cause: unknown): HawserError {
   const why = inner instanceof Error ? inner.message || inner.name : String(inner);
   return new HawserError('unavailable', `No answer from ${originOf(url)}: ${why}.`, {
     cause,
-    details: { network: true, next: 'Check that the server runs and that the address is right.' },
+    details: {
+      network: true,
+      next: isUntrusted(inner) ? trustIt : 'Check that the server runs and that the address is right.',
+    },
   });
+}
+
+const trustIt =
+  'Its certificate is not one that is trusted here. Give it with --ca FILE (HAWSER_CA): keys/server.crt in the data folder of the server.';
+
+function isUntrusted(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    /SELF_SIGNED|UNABLE_TO_(?:VERIFY|GET_ISSUER)|CERT_UNTRUSTED/.test(error.code)
+  );
 }
 
 function foreignCode(status: number): ErrorCode {

@@ -1,8 +1,11 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { DownloadSink } from '../../client/download-sink.ts';
+import { HawserError } from '../../core/errors.ts';
 import type { Range } from '../../core/range.ts';
 import { localExtents } from '../../native/extents.ts';
+import { libc } from '../../native/libc.ts';
 
 export interface FileSink extends DownloadSink, AsyncDisposable {
   /** All of it is on the disk once this resolves. */
@@ -13,9 +16,36 @@ const ZEROS = 1024 * 1024;
 
 /** A sparse file of `size` bytes. What an earlier run left in it stays to be compared. */
 export async function openFileSink(path: string, size: number): Promise<FileSink> {
-  const handle = await open(path, 'r+').catch(() => open(path, 'w+'));
-  const before = (await handle.stat()).size;
-  await handle.truncate(size);
+  const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o666);
+  try {
+    await takeAlone(handle, path);
+    const before = (await handle.stat()).size;
+    await handle.truncate(size);
+    return sinkOf(handle, before);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** Two that fetch into one file would mix their bytes in it. */
+async function takeAlone(handle: FileHandle, path: string): Promise<void> {
+  const taken = (cause?: unknown) =>
+    new HawserError('in-use', `Another download writes ${path} at this moment.`, {
+      cause,
+      details: { next: 'Wait for it, or give another file.' },
+    });
+  try {
+    libc()?.lock(handle.fd);
+  } catch (cause) {
+    throw taken(cause);
+  }
+  // The other one may have been done, and given the file its name, between our opening and our lock.
+  const now = await stat(path).catch(() => undefined);
+  if (now?.ino !== (await handle.stat()).ino) throw taken();
+}
+
+function sinkOf(handle: FileHandle, before: number): FileSink {
   const common = {
     ordered: false,
     write: (bytes: Uint8Array, offset: number) => writeWhole(handle, bytes, offset),
@@ -49,10 +79,23 @@ export function pipeSink(pipe: Writable): DownloadSink {
 }
 
 async function writeWhole(handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
-    done += bytesWritten;
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
+      done += bytesWritten;
+    }
+  } catch (cause) {
+    throw full(cause);
   }
+}
+
+function full(cause: unknown): unknown {
+  if (!(cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')))
+    return cause;
+  return new HawserError('store-full', 'There is no space left where the file goes.', {
+    cause,
+    details: { next: 'Free some and run the same command: what was fetched is kept.' },
+  });
 }
 
 /** Zeros over whatever data lies there. */
