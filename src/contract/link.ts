@@ -113,6 +113,8 @@ export const agentCommands = {
       storeId: id,
       key: z.string(),
       declaredSize: bytes.nullable(),
+      /** What a size that was not declared may grow to; null: no limit. */
+      maxSize: bytes.nullable().default(null),
       /** Bytes of space to reserve; less than declaredSize for a sparse source. */
       reserve: bytes,
       /** The format that was declared, `auto` when the client leaves it to us. */

@@ -15,6 +15,7 @@ const uploadRecord = z.object({
   storeId: z.uuid(),
   key: z.string(),
   declaredSize: bytes.nullable(),
+  maxSize: bytes.nullable().default(null),
   reserve: bytes,
   format: z.enum([...imageFormats, 'auto']),
   digests: z.array(z.string()),

@@ -188,6 +188,7 @@ export async function callOpen(context: Context, upload: UploadRow): Promise<voi
     storeId: upload.storeId,
     key: upload.key,
     declaredSize: upload.declaredSize,
+    maxSize: context.config.uploads.maxSize,
     reserve: upload.reserved,
     format: upload.format,
     rateLimit: { task: limits.taskRate, user: limits.userRate, userId: upload.owner },

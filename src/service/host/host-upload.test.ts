@@ -22,7 +22,10 @@ interface Stage extends AsyncDisposable {
   /** Awaited before each save of a record. */
   beforeSave: (record: UploadRecord) => Promise<void>;
   readonly saved: UploadRecord[];
-  open(declaredSize: number | null): Promise<{ readonly uploadId: string; readonly generation: number }>;
+  open(
+    declaredSize: number | null,
+    maxSize?: number,
+  ): Promise<{ readonly uploadId: string; readonly generation: number }>;
   put(uploadId: string, offset: number, bytes: Uint8Array): Promise<unknown>;
   restart(): Promise<void>;
 }
@@ -61,11 +64,11 @@ async function stage(): Promise<Stage> {
     agent: await start(),
     beforeSave: async () => {},
     saved: [],
-    async open(declaredSize) {
+    async open(declaredSize, maxSize) {
       const ref = { uploadId: randomUUID(), generation: 1 };
       const rateLimit = { task: null, user: null, userId: 'u' };
       const rest = { storeId, key: randomUUID(), reserve: 0, format: 'auto' as const, rateLimit, digests: [] };
-      await made.agent.call('openUpload', { ...ref, ...rest, declaredSize });
+      await made.agent.call('openUpload', { ...ref, ...rest, declaredSize, maxSize: maxSize ?? null });
       return ref;
     },
     put: (uploadId, offset, bytes) =>
@@ -144,6 +147,23 @@ test('a discard or zeros beyond every size are refused, also where no size was d
   for (const refused of [it.agent.plane.discard(uploadId, [far]), it.agent.plane.zeros(uploadId, [far])]) {
     await expect(refused).rejects.toSatisfy((error) => isHawserError(error, 'out-of-range'));
   }
+});
+
+test('a size that was not declared does not grow beyond the limit', async () => {
+  await using it = await stage();
+  const { uploadId } = await it.open(null, MiB);
+  await it.put(uploadId, 0, randomBytes(MiB));
+  const { plane } = it.agent;
+  const isTooLarge = (error: unknown) => isHawserError(error, 'too-large');
+  await expect(it.put(uploadId, MiB, randomBytes(1))).rejects.toSatisfy(isTooLarge);
+  await expect(plane.zeros(uploadId, [{ offset: MiB, length: 1 }])).rejects.toSatisfy(isTooLarge);
+  const endless = plane.receive(
+    uploadId,
+    { offset: 0, length: null, total: null },
+    sourceOf(randomBytes(2 * MiB)),
+    never,
+  );
+  await expect(endless).rejects.toSatisfy((error) => isHawserError(error));
 });
 
 test('who sends while Hawser stops is told to come back, not that it failed', async () => {

@@ -16,6 +16,7 @@ import type { StateFolder, UploadRecord } from './ports.ts';
 import { sealedFacts } from './sealed-facts.ts';
 import { UnderWay } from './under-way.ts';
 import {
+  beyondLimit,
   checkSealed,
   closed,
   type FinishWanted,
@@ -87,7 +88,9 @@ export class HostUpload {
 
   admit(request: ReceiveRequest): void {
     this.#mustBeOpen();
-    const { declaredSize } = this.record;
+    const { declaredSize, maxSize } = this.record;
+    if (declaredSize === null && maxSize !== null && request.offset + (request.length ?? 0) > maxSize)
+      throw beyondLimit(maxSize);
     if (!Number.isSafeInteger(request.offset + (request.length ?? 0)))
       throw new HawserError('out-of-range', 'The range ends beyond 2^53; no image is as large. Nothing was read.');
     if (declaredSize === null) return;
@@ -124,7 +127,7 @@ export class HostUpload {
         {
           offset: request.offset,
           length: request.length,
-          end: this.record.declaredSize,
+          end: this.record.declaredSize ?? this.record.maxSize,
           digest: request.digest,
           limit: this.#parts.limit,
           watch,

@@ -129,6 +129,7 @@ export class HostUploads {
       storeId: request.storeId,
       key: request.key,
       declaredSize: request.declaredSize,
+      maxSize: request.maxSize ?? null,
       reserve: request.reserve,
       format: request.format,
       digests: request.digests,

@@ -17,6 +17,8 @@ export interface UploadRecord {
   readonly storeId: string;
   readonly key: string;
   readonly declaredSize: number | null;
+  /** What a size that was not declared may grow to. */
+  readonly maxSize: number | null;
   readonly reserve: number;
   readonly format: DeclaredFormat;
   readonly digests: readonly string[];

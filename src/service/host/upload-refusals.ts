@@ -20,6 +20,12 @@ export function closed(state: UploadState): HawserError {
   return new HawserError(code, `The upload is ${state}; it takes no more bytes.`, { details: { state } });
 }
 
+export function beyondLimit(maxSize: number): HawserError {
+  return new HawserError('too-large', `At most ${maxSize} bytes are accepted here (uploads.maxSize).`, {
+    details: { maxSize },
+  });
+}
+
 export function sizeMismatch(wanted: number, found: number): HawserError {
   return new HawserError(
     'size-mismatch',
