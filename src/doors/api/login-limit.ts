@@ -21,7 +21,8 @@ export class LoginLimit {
   }
 
   /** Throws `too-many`. */
-  begin(address: string): void {
+  begin(from: string): void {
+    const address = placeOf(from);
     const now = this.#settings.now();
     const entry = this.#counts.get(address);
     if (entry !== undefined && entry.until > now) {
@@ -41,8 +42,8 @@ export class LoginLimit {
     this.#counts.set(address, { failures: 1, until: now + this.#settings.windowSeconds * 1000 });
   }
 
-  succeeded(address: string): void {
-    const entry = this.#counts.get(address);
+  succeeded(from: string): void {
+    const entry = this.#counts.get(placeOf(from));
     if (entry !== undefined && entry.failures > 0) entry.failures--;
   }
 
@@ -53,4 +54,16 @@ export class LoginLimit {
       this.#counts.delete(address);
     }
   }
+}
+
+/** An IPv6 host has a /64 to choose addresses from, so that is what counts; IPv4 also when it is written as IPv6. */
+function placeOf(address: string): string {
+  const four = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (four !== undefined || !address.includes(':')) return four ?? address;
+  const [head = '', tail] = address.split('::');
+  const front = head === '' ? [] : head.split(':');
+  const back = tail === undefined || tail === '' ? [] : tail.split(':');
+  const gap = tail === undefined ? 0 : Math.max(0, 8 - front.length - back.length);
+  const groups = [...front, ...Array.from({ length: gap }, () => '0'), ...back];
+  return `${groups.slice(0, 4).join(':')}::/64`;
 }

@@ -106,3 +106,14 @@ test('a login slides while it is used and ends when it is not', async () => {
     code: 'unauthenticated',
   });
 });
+
+test('many who guess passwords at once are sent away, and then it goes on', async () => {
+  await using open = await postgres.open();
+  await using ready = await testControl(open, []);
+  const { accounts } = ready.control;
+  const guess = () => accounts.signIn({ kind: 'password', user: 'nobody', password: 'a guess of mine' });
+  const all = await Promise.allSettled(Array.from({ length: 30 }, guess));
+  const codes = all.map((each) => (each.status === 'rejected' ? (each.reason as { code?: string }).code : 'signed in'));
+  expect(new Set(codes)).toEqual(new Set(['unauthenticated', 'too-many']));
+  await expect(guess()).rejects.toMatchObject({ code: 'unauthenticated' });
+});

@@ -132,8 +132,24 @@ async function matches(password: string, stored: string): Promise<boolean> {
   return found.length === wanted.length && timingSafeEqual(found, wanted);
 }
 
+/** Guesses wait for each other: each takes a thread of the few that disks are written with as well. */
+const MOST_WAITING = 20;
+const guesses = { waiting: 0, last: Promise.resolve() as Promise<unknown> };
+
+async function derive(...args: Parameters<typeof deriveNow>): Promise<Buffer> {
+  if (guesses.waiting >= MOST_WAITING) {
+    throw new HawserError('too-many', 'Many sign in at this moment. Try again in a few seconds.', {
+      details: { retryAfterSeconds: 5 },
+    });
+  }
+  guesses.waiting++;
+  const mine = guesses.last.then(() => deriveNow(...args)).finally(() => guesses.waiting--);
+  guesses.last = mine.catch(() => {}); // who waits for it is told
+  return await mine;
+}
+
 /** The same text may be typed as different code points; NFKC makes them one. */
-function derive(
+function deriveNow(
   password: string,
   salt: Buffer,
   cost: { readonly N: number; readonly r: number; readonly p: number },
