@@ -37,10 +37,15 @@ export interface HashStream {
   drop(): void;
 }
 
+/** Requests of one message to a thread that others may still join. */
+const MOST_TOGETHER = 8;
+
 interface Thread {
   readonly worker: Worker;
   readonly known: Set<number>;
   load: number;
+  /** What goes in the next message: waking a thread costs more than hashing some blocks. */
+  outbox: HashRequest[];
 }
 
 /** Hashing on worker threads, over slabs, without copies; never on the event loop. Threads start with the first use. */
@@ -70,7 +75,7 @@ export class HashPool implements AsyncDisposable {
   stream(algorithm: FlatAlgorithm): HashStream {
     const thread = this.#leastLoaded();
     const stream = this.#nextStream++;
-    thread.worker.postMessage({ kind: 'open', stream, algorithm } satisfies HashRequest);
+    this.#post(thread, { kind: 'open', stream, algorithm });
     return {
       update: async (slab, from, to) => {
         await this.#ask(thread, slab, { kind: 'update', id: this.#nextId++, stream, slab: slab.index, from, to });
@@ -79,7 +84,7 @@ export class HashPool implements AsyncDisposable {
         await this.#ask(thread, undefined, { kind: 'zeros', id: this.#nextId++, stream, length });
       },
       digest: async () => digestOf(await this.#ask(thread, undefined, { kind: 'digest', id: this.#nextId++, stream })),
-      drop: () => thread.worker.postMessage({ kind: 'drop', stream } satisfies HashRequest),
+      drop: () => this.#post(thread, { kind: 'drop', stream }),
     };
   }
 
@@ -91,17 +96,30 @@ export class HashPool implements AsyncDisposable {
   #ask(thread: Thread, slab: Slab | undefined, request: HashRequest & { readonly id: number }): Promise<HashAnswer> {
     if (slab !== undefined && !thread.known.has(slab.index)) {
       thread.known.add(slab.index);
-      thread.worker.postMessage({ kind: 'slab', slab: slab.index, shared: slab.shared } satisfies HashRequest);
+      this.#post(thread, { kind: 'slab', slab: slab.index, shared: slab.shared });
     }
     return new Promise((resolve, reject) => {
       thread.load++;
       this.#pending.set(request.id, { thread, resolve, reject });
-      thread.worker.postMessage(request);
+      this.#post(thread, request);
+    });
+  }
+
+  /** In order; everything that is asked of a thread in one go travels in one message. */
+  #post(thread: Thread, request: HashRequest): void {
+    thread.outbox.push(request);
+    if (thread.outbox.length > 1) return;
+    queueMicrotask(() => {
+      thread.worker.postMessage(thread.outbox);
+      thread.outbox = [];
     });
   }
 
   #leastLoaded(): Thread {
     if (this.#closed) throw new HawserError('unavailable', 'Hawser is stopping; nothing is hashed any more.');
+    // Whoever is being written to takes more: one message for all.
+    const open = this.#threads.find(({ outbox }) => outbox.length > 0 && outbox.length < MOST_TOGETHER);
+    if (open !== undefined) return open;
     if (this.#threads.length < this.#size && this.#threads.every((thread) => thread.load > 0)) return this.#start();
     return this.#threads.reduce((best, thread) => (thread.load < best.load ? thread : best));
   }
@@ -111,8 +129,10 @@ export class HashPool implements AsyncDisposable {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     });
     worker.unref();
-    const thread: Thread = { worker, known: new Set(), load: 0 };
-    worker.on('message', (answer: HashAnswer) => this.#settle(thread, answer));
+    const thread: Thread = { worker, known: new Set(), load: 0, outbox: [] };
+    worker.on('message', (answers: readonly HashAnswer[]) => {
+      for (const answer of answers) this.#settle(thread, answer);
+    });
     worker.on('error', (error) => this.#lose(thread, error));
     worker.on('exit', () => this.#lose(thread, new Error('the hash thread ended')));
     this.#threads.push(thread);

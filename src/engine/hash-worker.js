@@ -8,14 +8,18 @@ const slabs = new Map();
 const streams = new Map();
 const noughts = new Uint8Array(1024 * 1024);
 
-parentPort?.on('message', (request) => {
-  try {
-    const answer = serve(request);
-    if (answer !== undefined) parentPort?.postMessage(answer);
-  } catch (error) {
-    if ('id' in request) parentPort?.postMessage({ id: request.id, error: String(error) });
-  }
+parentPort?.on('message', (requests) => {
+  const answers = requests.flatMap((request) => attempt(request) ?? []);
+  if (answers.length > 0) parentPort?.postMessage(answers);
 });
+
+function attempt(request) {
+  try {
+    return serve(request);
+  } catch (error) {
+    return 'id' in request ? { id: request.id, error: String(error) } : undefined;
+  }
+}
 
 function serve(request) {
   switch (request.kind) {

@@ -6,8 +6,11 @@ import type { EngineMeans, Held, Incoming } from './incoming.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { Slab } from './slab-pool.ts';
 
-/** Segments of one body that are hashed and written at the same time. */
-const IN_FLIGHT = 3;
+/**
+ * Slabs that are hashed and written together. Waking another thread costs about a quarter of a
+ * millisecond where the machine is virtual, so it is done once for four.
+ */
+const GROUP = 4;
 /** A half-filled slab is landed after so long, so that a stalled or slow client holds no memory and loses little. */
 const PATIENCE_MS = 2000;
 
@@ -26,8 +29,8 @@ export interface BodyRequest {
 }
 
 /**
- * Takes one body into an Upload: cuts it at blocks into pooled slabs, hashes and writes up to three of
- * them at once, holds the source back when they are all busy. Resolves with the number of bytes once
+ * Takes one body into an Upload: cuts it at blocks into pooled slabs, hashes and writes a group of
+ * them while the next one fills, holds the source back when both are busy. Resolves with the number of bytes once
  * all are acknowledged. When the source breaks off, what arrived is acknowledged first, then the error
  * is thrown; with a digest nothing of it counts.
  */
@@ -49,6 +52,12 @@ export async function receiveBody(
   }
 }
 
+interface Segment {
+  readonly slab: Slab;
+  readonly offset: number;
+  readonly length: number;
+}
+
 class Body {
   readonly #incoming: Incoming;
   readonly #means: EngineMeans;
@@ -59,6 +68,8 @@ class Body {
   readonly #flying = new Set<Promise<void>>();
   readonly #timer: NodeJS.Timeout;
   #slab: Slab | undefined;
+  /** Filled and not on their way yet. */
+  #full: Segment[] = [];
   /** Content offset of the first byte in the slab, and of the next byte to come. */
   #start: number;
   #next: number;
@@ -90,13 +101,13 @@ class Body {
     this.#request.onBytes?.(chunk.length);
     const wait = this.#request.limit?.spend(chunk.length) ?? 0;
     const rest = this.#fill(chunk);
-    if (rest === undefined && wait === 0 && this.#flying.size < IN_FLIGHT) return undefined;
+    if (rest === undefined && wait === 0 && this.#flying.size <= GROUP) return undefined;
     return this.#catchUp(rest, wait);
   }
 
   /** The source has ended: lands the rest, checks length and digest. */
   async end(): Promise<number> {
-    this.#dispatch();
+    this.#launch();
     await this.#landed();
     const bytes = this.#next - this.#request.offset;
     if (this.#request.length !== null && bytes < this.#request.length) {
@@ -109,7 +120,7 @@ class Body {
 
   /** Keeps what arrived, unless it came under a digest. */
   async breakOff(): Promise<void> {
-    if (this.#request.digest === undefined && this.#error === undefined) this.#dispatch();
+    if (this.#request.digest === undefined && this.#error === undefined) this.#launch();
     await Promise.allSettled([...this.#flying]);
     this.#incoming.drop(this.#held.splice(0));
   }
@@ -118,6 +129,7 @@ class Body {
     clearInterval(this.#timer);
     this.#digest?.drop();
     if (this.#slab !== undefined) this.#means.slabs.release(this.#slab);
+    for (const { slab } of this.#full.splice(0)) this.#means.slabs.release(slab);
     this.#slab = undefined;
   }
 
@@ -129,11 +141,12 @@ class Body {
       if (this.#slab === undefined) return rest;
       const room = TREE_BLOCK - (this.#next % TREE_BLOCK);
       const piece = rest.length <= room ? rest : rest.subarray(0, room);
-      if (this.#next === this.#start) this.#filledAt = performance.now();
+      if (this.#next === this.#start && this.#full.length === 0) this.#filledAt = performance.now();
       this.#slab.bytes.set(piece, this.#next - this.#start);
       this.#next += piece.length;
       rest = rest.subarray(piece.length);
-      if (piece.length === room) this.#dispatch();
+      if (piece.length === room) this.#setAside();
+      if (this.#full.length >= GROUP) this.#launch();
     }
     return undefined;
   }
@@ -141,31 +154,40 @@ class Body {
   async #catchUp(rest: Uint8Array | undefined, waitMs: number): Promise<void> {
     let left = rest;
     while (left !== undefined) {
+      // No slab is free: those that are full must come back before anybody waits for one.
+      this.#launch();
       this.#slab ??= await this.#means.slabs.acquire(this.#signal);
       left = this.#fill(left);
     }
-    while (this.#flying.size >= IN_FLIGHT) await Promise.race(this.#flying);
+    while (this.#flying.size > GROUP) await Promise.race(this.#flying);
     if (waitMs > 0) await delay(waitMs, this.#signal);
     if (this.#error !== undefined) throw this.#error;
   }
 
-  /** Sends what the slab holds on its way. */
-  #dispatch(): void {
+  /** What the slab holds is ready to go. */
+  #setAside(): void {
     const slab = this.#slab;
     const length = this.#next - this.#start;
     if (slab === undefined || length === 0) return;
-    const offset = this.#start;
+    this.#full.push({ slab, offset: this.#start, length });
     this.#slab = undefined;
     this.#start = this.#next;
-    const flight = this.#land(slab, offset, length)
-      .catch((error: unknown) => {
-        this.#error ??= error;
-      })
-      .finally(() => {
-        this.#means.slabs.release(slab);
-        this.#flying.delete(flight);
-      });
-    this.#flying.add(flight);
+  }
+
+  /** Sends everything that is here on its way. */
+  #launch(): void {
+    this.#setAside();
+    for (const { slab, offset, length } of this.#full.splice(0)) {
+      const flight = this.#land(slab, offset, length)
+        .catch((error: unknown) => {
+          this.#error ??= error;
+        })
+        .finally(() => {
+          this.#means.slabs.release(slab);
+          this.#flying.delete(flight);
+        });
+      this.#flying.add(flight);
+    }
   }
 
   async #land(slab: Slab, offset: number, length: number): Promise<void> {
@@ -198,7 +220,7 @@ class Body {
 
   #loseNoTime(): void {
     const old = performance.now() - this.#filledAt > PATIENCE_MS;
-    if (old || this.#means.slabs.contended) this.#dispatch();
+    if (old || this.#means.slabs.contended) this.#launch();
   }
 }
 

@@ -75,6 +75,7 @@ export class JournalFile implements UploadJournal, AsyncDisposable {
 
   /** Whatever came together goes out in one write: a single writer, so records never interleave. */
   async #drain(): Promise<void> {
+    await undefined; // what is appended in the same go joins the first write
     while (this.#queue.length > 0) {
       const batch = this.#queue;
       this.#queue = [];

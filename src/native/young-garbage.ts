@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 /** Buffers that may become garbage before the young generation is collected. */
-const EVERY_BYTES = 16 * 1024 * 1024;
+const EVERY_BYTES = 8 * 1024 * 1024;
 
 type Collect = (options: { readonly type: 'minor' }) => void;
 
@@ -11,9 +11,10 @@ let since = 0;
 
 /**
  * Counts bytes that passed in Buffers which node:http made for us and which are garbage by now, and
- * collects the young generation now and then. Left alone, V8 sees the memory outside its heap grow and
- * starts full collections: they cost half of the user time of a large PUT. A minor one costs
- * about half a millisecond, and the allocator then hands out the same warm pages again.
+ * collects the young generation now and then. Left alone, V8 counts that memory against the limit of its
+ * old generation and starts full collections, a hundred in a few GiB: they cost more than the hashing. A
+ * minor one takes about half a millisecond, and the allocator then hands out the same warm pages
+ * again. `bin/hawser` gives the old generation the slack that this needs (--heap-growing-percent).
  */
 export function passedInBuffers(bytes: number): void {
   since += bytes;

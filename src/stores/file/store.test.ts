@@ -65,7 +65,6 @@ test('no message holds a path', async () => {
   const errors = await Promise.allSettled([
     store.open('none'),
     store.reopen('none'),
-    openFileStore({ name: 'test', path: '/proc/none/x' }),
     store.create({ key: 'large', size: 2 ** 52 }),
   ]);
   for (const error of errors) {
@@ -74,6 +73,10 @@ test('no message holds a path', async () => {
     expect(error.reason.message).not.toContain(path);
     expect(error.reason.message).toContain('"test"');
   }
+});
+
+test('only whoever starts a Store is told its folder, when that cannot be made', async () => {
+  await expect(openFileStore({ name: 'test', path: '/proc/none/x' })).rejects.toThrow(/"test".*\/proc\/none\/x/);
 });
 
 test('symbolic links are never followed, neither to read nor to write', async () => {

@@ -4,9 +4,10 @@ import { copyRange, reflink } from '../../native/copy.ts';
 import { localExtents } from '../../native/extents.ts';
 import { checkInside, checkRange } from '../key.ts';
 import type { BlockWriter, Placement } from '../store.ts';
-import { closeFile, readUpTo, statFile, syncData, syncFile, truncateFile, writeAll } from './descriptor.ts';
+import { closeFile, readUpTo, statFile, syncData, syncFile, truncateFile } from './descriptor.ts';
 import { fileFailure } from './failure.ts';
 import type { Folder } from './folder.ts';
+import { WriteQueue } from './write-queue.ts';
 import type { ZeroLadder } from './zero-ladder.ts';
 
 /** What a writer needs of its Store. */
@@ -36,6 +37,7 @@ export class FileWriter implements BlockWriter {
   readonly placement: Placement = { order: 'any', grain: 1 };
   readonly #place: WriterPlace;
   readonly #fd: number;
+  readonly #queue: WriteQueue;
   readonly #inode: bigint;
   /** The end of all that was written, zeroed or set with success. */
   #size: number;
@@ -54,6 +56,7 @@ export class FileWriter implements BlockWriter {
     this.#place = place;
     this.key = file.key;
     this.#fd = file.fd;
+    this.#queue = new WriteQueue(file.fd);
     this.#inode = file.inode;
     this.#size = file.size;
     this.#touched = file.size;
@@ -67,7 +70,7 @@ export class FileWriter implements BlockWriter {
     this.#touched = Math.max(this.#touched, end);
     this.#outstanding++;
     try {
-      await writeAll(this.#fd, buffer, offset);
+      await this.#queue.write(buffer, offset);
       // An empty write lets nothing grow, as the system has it.
       if (buffer.length > 0) this.#size = Math.max(this.#size, end);
     } catch (error) {
