@@ -1,4 +1,5 @@
-import { intersect, type Range } from '../core/range.ts';
+import { HawserError } from '../core/errors.ts';
+import { intersect, type Range, rangeEnd } from '../core/range.ts';
 
 /** A stretch that is being written (others wait for it) or is held back until its Content-Digest is known (others may take it). */
 export interface Claim extends Range {
@@ -6,6 +7,15 @@ export interface Claim extends Range {
   taken: boolean;
   readonly settled: Promise<void>;
   readonly settle: () => void;
+}
+
+/** Other bytes lie there. */
+export function conflict(piece: Range): HawserError {
+  return new HawserError(
+    'range-conflict',
+    `Other bytes were received between ${piece.offset} and ${rangeEnd(piece)} before. The earlier ones are kept. If the source has changed, cancel this upload and begin a new one.`,
+    { details: { offset: piece.offset, length: piece.length } },
+  );
 }
 
 /**

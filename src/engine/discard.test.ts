@@ -11,7 +11,7 @@ import { Incoming } from './incoming.ts';
 import { receiveBody } from './receive.ts';
 import { SlabPool } from './slab-pool.ts';
 import { makeRig, sourceOf, treeOf } from './testing/rig.ts';
-import { LeafList } from './tree-digest.ts';
+import { LeafList, zeroLeafOf } from './tree-digest.ts';
 
 const never = new AbortController().signal;
 const HALF = TREE_BLOCK / 2;
@@ -91,4 +91,16 @@ test('a discard of more blocks than there are takes no longer than the leaves th
   for (let index = 0; index < 10; index++) leaves.set(index, Buffer.alloc(32, 7));
   leaves.forget(3 * TREE_BLOCK, Number.MAX_SAFE_INTEGER);
   expect([2, 3, 4].map((index) => leaves.known(index))).toEqual([true, false, false]);
+});
+
+test('zeros set the leaves of whole blocks in them, the short last one too', () => {
+  const size = 4 * TREE_BLOCK + 100;
+  const leaves = new LeafList(size);
+  leaves.setZeros(TREE_BLOCK - 1, size);
+  leaves.set(0, zeroLeafOf(TREE_BLOCK));
+  expect(leaves.treeDigest()).toBe(treeOf(Buffer.alloc(size)));
+  const none = new LeafList(size, { first: 2, count: 1 });
+  none.setZeros(0, TREE_BLOCK);
+  none.setZeros(2 * TREE_BLOCK + 1, 3 * TREE_BLOCK);
+  expect(none.known(2)).toBe(false);
 });

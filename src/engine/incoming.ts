@@ -1,8 +1,9 @@
+import { setImmediate } from 'node:timers/promises';
 import { TREE_BLOCK } from '../core/digest.ts';
 import { HawserError, isHawserError } from '../core/errors.ts';
 import { cutAt, type Range, rangeEnd } from '../core/range.ts';
 import type { BlockWriter } from '../stores/store.ts';
-import { type Claim, Claims } from './claims.ts';
+import { type Claim, Claims, conflict } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
 import { blocksOf, Received, readLeaves, without } from './received.ts';
 import type { Slab, SlabPool } from './slab-pool.ts';
@@ -13,6 +14,8 @@ import { isZero } from './zeros.ts';
 /** Data and journal are synced together after so many bytes or so many milliseconds, and at finish. */
 const SYNC_BYTES = 64 * 1024 * 1024;
 const SYNC_MS = 2000;
+/** Blocks; a few milliseconds. */
+const LOOKED_AT_ONCE = 65_536;
 
 export interface EngineMeans {
   readonly slabs: SlabPool;
@@ -155,8 +158,10 @@ export class Incoming {
   /** All leaves for content of `size` bytes, with those put together that came in pieces. Everything must be received. */
   async leaves(size: number): Promise<LeafList> {
     await Promise.all(this.#composing.values());
+    let looked = 0;
     for (const block of blocksOf({ offset: 0, length: size }, size)) {
       if (!this.received.hasLeaf(block)) await this.#compose(block);
+      if (++looked % LOOKED_AT_ONCE === 0) await setImmediate(); // 16 TiB are 16 million blocks
     }
     return (await readLeaves(this.#journal, this.received, size)).leaves;
   }
@@ -379,14 +384,6 @@ export class Incoming {
   async #forget({ offset, length }: Range): Promise<void> {
     await this.#append([{ kind: 'discard', offset, length }]);
   }
-}
-
-function conflict(piece: Range): HawserError {
-  return new HawserError(
-    'range-conflict',
-    `Other bytes were received between ${piece.offset} and ${rangeEnd(piece)} before. The earlier ones are kept. If the source has changed, cancel this upload and begin a new one.`,
-    { details: { offset: piece.offset, length: piece.length } },
-  );
 }
 
 /** Waits for both, also when one fails: the buffer must not be reused while the other still reads it. */

@@ -41,7 +41,9 @@ export class LeafList {
     const last = leafCount(this.size) - 1;
     const from = Math.max(this.first, Math.ceil(offset / TREE_BLOCK));
     const to = Math.min(this.first + this.count, end >= this.size ? last + 1 : Math.floor(end / TREE_BLOCK));
-    for (let index = from; index < to; index++) this.set(index, zeroLeafOf(blockLength(this.size, index)));
+    if (to <= from) return;
+    this.bytes.fill(zeroLeaf, (from - this.first) * LEAF_BYTES, (to - this.first) * LEAF_BYTES);
+    if (to === last + 1) this.set(last, zeroLeafOf(blockLength(this.size, last)));
   }
 
   known(index: number): boolean {
@@ -52,10 +54,9 @@ export class LeafList {
 
   /** Forgets the leaves of all blocks that `[offset, end)` touches. */
   forget(offset: number, end: number): void {
-    const none = Buffer.alloc(LEAF_BYTES);
     const from = Math.max(this.first, Math.floor(offset / TREE_BLOCK));
     const to = Math.min(this.first + this.count, Math.ceil(end / TREE_BLOCK));
-    for (let index = from; index < to; index++) this.set(index, none);
+    if (to > from) this.bytes.fill(0, (from - this.first) * LEAF_BYTES, (to - this.first) * LEAF_BYTES);
   }
 
   /** hex of tree-sha256. */

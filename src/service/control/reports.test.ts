@@ -311,3 +311,15 @@ test('changes come to their owner and to admins, at most four a second for one t
   );
   for (const stop of leave) stop();
 });
+
+test('a clock that jumped ahead does not end an upload that receives at this moment', async () => {
+  await using open = await postgres.open();
+  const agent = agentWithRoom();
+  await using ready = await testControl(open, [agent], { expireAfterSeconds: 3600 });
+  const upload = await begin(ready);
+  agent.say(agent.receive(upload.id, 1000));
+  await until(async () => (await taskState(ready, upload)) === 'RUNNING');
+  ready.later(40_000_000);
+  await ready.control.sweep();
+  expect((await ready.control.uploads.get(alice, upload.id)).state).toBe('open');
+});
