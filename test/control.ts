@@ -23,6 +23,7 @@ export async function testControl(
   open: OpenDatabase,
   agents: readonly PlainAgent[],
   uploads: Readonly<Record<string, unknown>> = {},
+  limits: Readonly<Record<string, unknown>> = {},
 ): Promise<TestControl> {
   let offset = 0;
   const lines: Record<string, unknown>[] = [];
@@ -32,7 +33,7 @@ export async function testControl(
   const control = createControl({
     db: open.db,
     waker,
-    config: configSchema.parse({ uploads }),
+    config: configSchema.parse({ uploads, limits }),
     randomId: randomUUID,
     now: () => new Date(Date.now() + offset),
     log,

@@ -78,6 +78,9 @@ export const configSchema = z.object({
       totalRate: limit.default(null).describe('Bytes per second over everything; null: no limit.'),
       userRate: limit.default(null).describe('Bytes per second for each user.'),
       taskRate: limit.default(null).describe('Bytes per second for each Task.'),
+      userQuota: limit
+        .default(null)
+        .describe('Bytes that the Images of one user may take, with what is promised to their Uploads.'),
     })
     .prefault({}),
   log: z

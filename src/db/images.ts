@@ -35,7 +35,9 @@ function copyQuery(db: Kysely<Tables>) {
     );
 }
 
-function reads(db: Kysely<Tables>): Pick<ImageRecords, 'find' | 'lock' | 'list' | 'copiesToRemove' | 'hostOf'> {
+function reads(
+  db: Kysely<Tables>,
+): Pick<ImageRecords, 'find' | 'lock' | 'list' | 'copiesToRemove' | 'takenBy' | 'hostOf'> {
   return {
     find: async (id) => {
       const row = await withCopies(db).where('i.id', '=', id).executeTakeFirst();
@@ -67,6 +69,22 @@ function reads(db: Kysely<Tables>): Pick<ImageRecords, 'find' | 'lock' | 'list' 
     copiesToRemove: async () => {
       const rows = await copyQuery(db).where('c.state', '=', 'removing').execute();
       return rows.map((row): Copy & { hostId: string } => ({ ...copyOf(row), hostId: row.host_id }));
+    },
+    takenBy: async (owner) => {
+      const stored = await db
+        .selectFrom('copies as c')
+        .innerJoin('images as i', 'i.id', 'c.image_id')
+        .where('i.owner', '=', owner)
+        .where('c.state', '!=', 'removed')
+        .select(({ fn }) => fn.coalesce(fn.sum<string>('c.stored_size'), sql<string>`0`).as('bytes'))
+        .executeTakeFirstOrThrow();
+      const promised = await db
+        .selectFrom('uploads')
+        .where('owner', '=', owner)
+        .where('state', 'in', ['open', 'paused', 'finishing'])
+        .select(({ fn }) => fn.coalesce(fn.sum<string>('reserved'), sql<string>`0`).as('bytes'))
+        .executeTakeFirstOrThrow();
+      return Number(stored.bytes) + Number(promised.bytes);
     },
     hostOf: async (storeId) => {
       const row = await db.selectFrom('stores').select('host_id').where('id', '=', storeId).executeTakeFirst();

@@ -72,6 +72,8 @@ async function record(context: Context, db: ControlDb, actor: Actor, request: Be
   const refill = request.imageId === undefined ? undefined : await lockFailed(db, actor, request.imageId);
   const reserved = Math.min(request.size ?? request.dataSize ?? 0, request.dataSize ?? request.size ?? 0);
   const store = await pickStore(context, db, reserved, request.storeId);
+  // The Stores' locks are held: of two that begin at once, the second one sees the first.
+  await checkQuota(context, db, refill?.owner ?? actor.user, reserved);
   const imageId = refill?.id ?? randomId();
   const taskId = randomId();
   const copyId = randomId();
@@ -176,6 +178,18 @@ async function pickStore(
     'store-full',
     `${reserve} bytes are wanted; free are ${room.map((one) => `${one.free} on ${one.store}`).join(', ')}. Remove images or add space.`,
     { details: { wanted: reserve, room } },
+  );
+}
+
+async function checkQuota(context: Context, db: ControlDb, owner: string, wanted: number): Promise<void> {
+  const quota = context.config.limits.userQuota;
+  if (quota === null) return;
+  const taken = await db.images.takenBy(owner);
+  if (taken + wanted <= quota) return;
+  throw new HawserError(
+    'quota-exceeded',
+    `${wanted} bytes are wanted; the images of ${owner} take ${taken} of the ${quota} bytes that one user may have. Remove images, or ask for a larger quota.`,
+    { details: { wanted, taken, quota } },
   );
 }
 

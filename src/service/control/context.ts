@@ -27,5 +27,9 @@ export interface ControlConfig {
     readonly awayAfterSeconds: number;
     readonly maxSize: number | null;
   };
-  readonly limits: { readonly taskRate: number | null; readonly userRate: number | null };
+  readonly limits: {
+    readonly taskRate: number | null;
+    readonly userRate: number | null;
+    readonly userQuota: number | null;
+  };
 }

@@ -75,6 +75,8 @@ export interface ImageRecords {
   setCopyStored(copyId: string, storedSize: number, fingerprint: string): Promise<void>;
   /** Copies whose bytes are still to be removed, with their hosts. */
   copiesToRemove(): Promise<readonly (Copy & { readonly hostId: string })[]>;
+  /** Bytes that the Copies of an owner take, with what is promised to their live Uploads. */
+  takenBy(owner: string): Promise<number>;
   /** The host of a Copy's Store. */
   hostOf(storeId: string): Promise<string | undefined>;
 }

@@ -91,6 +91,21 @@ test('begins at once that together exceed the free space are never promised more
   expect((await ready.control.images.list(alice, { limit: 50 })).items).toHaveLength(5);
 });
 
+test("begins at once that together exceed a user's quota are never promised more than it; others have their own", async () => {
+  await using open = await postgres.open();
+  const agent = new PlainAgent([{ name: 'default', free: 100 * MiB }]);
+  await using ready = await testControl(open, [agent], {}, { userQuota: 10 * MiB });
+  const begin = () => ready.control.uploads.begin(alice, { name: 'disk', size: 3 * MiB, format: 'raw' });
+  const results = await Promise.allSettled(Array.from({ length: 8 }, begin));
+  expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(3);
+  const refused = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+  expect(new Set(refused.map((error) => error.code))).toEqual(new Set(['quota-exceeded']));
+  await ready.control.uploads.begin(bob, { name: 'disk', size: 3 * MiB, format: 'raw' });
+  const [first] = (await ready.control.uploads.list(alice, { limit: 1 })).items;
+  await ready.control.uploads.cancel(alice, first?.id ?? '');
+  await begin();
+});
+
 test('the same idempotency key is the same upload, also at once; with another request it is a conflict', async () => {
   await using open = await postgres.open();
   const agent = new PlainAgent([{ name: 'default', free: 100 * MiB }]);
