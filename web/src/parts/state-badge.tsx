@@ -1,5 +1,5 @@
 import type { ReactNode } from 'react';
-import type { CopyState, ImageState, TaskState, UploadState } from '../../../src/core/states.ts';
+import type { CopyState, ImageState, TaskState } from '../../../src/core/states.ts';
 
 type Tone = 'good' | 'busy' | 'wait' | 'bad' | 'plain';
 type Label = readonly [tone: Tone, text: string];
@@ -46,12 +46,6 @@ export const StoreStateBadge = ({ state }: { readonly state: keyof typeof stores
 
 export function taskStateText(state: TaskState): string {
   return tasks[state][1];
-}
-
-/** The tone of a progress bar for an upload in this state. */
-export function uploadTone(state: UploadState): Tone {
-  if (state === 'failed' || state === 'expired' || state === 'cancelled') return 'bad';
-  return state === 'paused' ? 'wait' : state === 'sealed' ? 'good' : 'busy';
 }
 
 function Badge({ label: [tone, text] }: { readonly label: Label }) {
