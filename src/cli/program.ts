@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { nearest } from '../config/nearest.ts';
 import { exitCodeHelp, exitCodes } from './exit-codes.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
 import { parseBytes } from './text.ts';
@@ -38,7 +39,10 @@ export function buildProgram(outcome: { code: number } = { code: 0 }): Command {
     .option('--json', 'JSON on stdout, one object a line where there are several')
     .option('-q, --quiet', 'no progress and no notes')
     .option('--version', 'print the version')
+    .allowExcessArguments()
     .action(async () => {
+      const [unknown] = program.args;
+      if (unknown !== undefined) noSuchCommand(program, unknown);
       if (program.opts<{ version?: boolean }>().version === true) {
         const { version } = await import('./commands/version.ts');
         version();
@@ -54,6 +58,14 @@ export function buildProgram(outcome: { code: number } = { code: 0 }): Command {
   placeCommands(program, globals);
   localCommands(program, globals, outcome);
   return program;
+}
+
+function noSuchCommand(program: Command, word: string): never {
+  const close = nearest(
+    word,
+    program.commands.map((command) => command.name()),
+  );
+  program.error(`error: there is no command "${word}".${close === undefined ? '' : ` Did you mean ${close}?`}`);
 }
 
 type Globals = () => GlobalOptions;
