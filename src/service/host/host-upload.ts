@@ -1,6 +1,6 @@
 import type { UploadReport } from '../../contract/link.ts';
 import type { ByteSource } from '../../core/bytes.ts';
-import { HawserError, toHawserError } from '../../core/errors.ts';
+import { type HawserError, toHawserError } from '../../core/errors.ts';
 import type { Range } from '../../core/range.ts';
 import type { EngineMeans, Incoming } from '../../engine/incoming.ts';
 import type { PassingDigests } from '../../engine/passing-digests.ts';
@@ -10,13 +10,13 @@ import { earlyVerdict, inspect } from '../../formats/inspect.ts';
 import { HEAD_BYTES } from '../../formats/look.ts';
 import { verdictError } from '../../formats/verdict.ts';
 import type { Store } from '../../stores/store.ts';
+import { mustFit } from './admission.ts';
 import type { RangesFacts, ReceiptFacts, ReceiveRequest } from './data-plane.ts';
 import { KeptRecord } from './kept-record.ts';
 import type { StateFolder, UploadRecord } from './ports.ts';
 import { sealedFacts } from './sealed-facts.ts';
 import { UnderWay } from './under-way.ts';
 import {
-  beyondLimit,
   checkSealed,
   closed,
   type FinishWanted,
@@ -88,25 +88,7 @@ export class HostUpload {
 
   admit(request: ReceiveRequest): void {
     this.#mustBeOpen();
-    const { declaredSize, maxSize } = this.record;
-    if (declaredSize === null && maxSize !== null && request.offset + (request.length ?? 0) > maxSize)
-      throw beyondLimit(maxSize);
-    if (!Number.isSafeInteger(request.offset + (request.length ?? 0)))
-      throw new HawserError('out-of-range', 'The range ends beyond 2^53; no image is as large. Nothing was read.');
-    if (declaredSize === null) return;
-    if (request.total !== null && request.total !== declaredSize) {
-      throw new HawserError(
-        'size-mismatch',
-        `Content-Range speaks of ${request.total} bytes in all; ${declaredSize} were declared for this upload. Nothing was read.`,
-      );
-    }
-    const end = request.offset + (request.length ?? 0);
-    if (end > declaredSize || (request.length === null && request.offset > declaredSize)) {
-      throw new HawserError(
-        'out-of-range',
-        `The range ends at ${end}; ${declaredSize} bytes were declared for this upload. Nothing was read.`,
-      );
-    }
+    mustFit(this.record, this.#parts.incoming.received.all, request);
   }
 
   async receive(request: ReceiveRequest, source: ByteSource, signal: AbortSignal): Promise<ReceiptFacts> {
