@@ -47,7 +47,9 @@ function greet({ addresses, adminTokenPath, page }: Greeted): void {
   print(`Hawser is ready:  ${addresses.api ?? ''}`);
   print(`Sign in with the admin token in ${adminTokenPath}`);
   if (!page) print('The page is not built; npm run build:web builds it. API and commands work without.');
-  print('Upload from here: hawser upload FILE NAME');
+  // npm start runs in a checkout, where the command is not on anybody's PATH.
+  const command = process.env.npm_lifecycle_event === undefined ? 'hawser' : 'bin/hawser';
+  print(`Upload from here: ${command} upload FILE NAME`);
 }
 
 /** The configuration that counts for this command line. */
