@@ -44,7 +44,7 @@ async function run(options: BenchOptions, folder: string) {
     await using hawser = await startHawser(folder, tls);
     using memory = new MemoryWatch(hawser.servePid);
     await using nginx = await startNginxSide(tls);
-    const means = { hawser, nginx, rounds, size, note, ...parts };
+    const means = { hawser, nginx, rounds, size, folder, note, ...parts };
     if (wants('put') && (!tls || wants('tls'))) pairs.push(...(await putPairs(means, tls ? ', TLS' : '')));
     if (wants('get') && (!tls || wants('tls'))) {
       for (const side of [hawser, nginx]) await side.store(parts.whole.file, size);
