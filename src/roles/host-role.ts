@@ -16,7 +16,7 @@ import { openStore } from '../stores/index.ts';
 import { withCount } from '../stores/layers/count.ts';
 
 /** Buffers of 1 MiB for everything that moves at once. */
-const SLABS = 32;
+const SLABS = 24;
 
 export interface HostRole extends AsyncDisposable {
   readonly agent: HostAgent;
