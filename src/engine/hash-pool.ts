@@ -44,7 +44,7 @@ interface Thread {
   readonly worker: Worker;
   readonly known: Set<number>;
   load: number;
-  /** What goes in the next message: waking a thread costs more than hashing some blocks. */
+  /** What goes in the next message: one wake-up for all of it. */
   outbox: HashRequest[];
 }
 

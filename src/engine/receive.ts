@@ -7,8 +7,8 @@ import type { RateLimit } from './rate-limit.ts';
 import type { Slab } from './slab-pool.ts';
 
 /**
- * Slabs that are hashed and written together. Waking another thread costs about a quarter of a
- * millisecond where the machine is virtual, so it is done once for four.
+ * Slabs that are hashed and written together: one message, one system call and one wake-up of a thread
+ * for four of them.
  */
 const GROUP = 4;
 /** A half-filled slab is landed after so long, so that a stalled or slow client holds no memory and loses little. */

@@ -13,8 +13,8 @@ interface Waiting {
 
 /**
  * One write of a file at a time; what waits meanwhile and is contiguous goes out together. ext4 and xfs
- * hold the inode's lock through a buffered write, so writes side by side only spin on it: four threads
- * that did took a third more CPU and were no faster.
+ * hold the inode's lock through a buffered write, so writes side by side only spin on it (perf shows
+ * rwsem_spin_on_owner).
  */
 export class WriteQueue {
   readonly #fd: number;
