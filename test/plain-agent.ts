@@ -24,7 +24,14 @@ interface Held {
  */
 export class PlainAgent implements AgentLink {
   readonly hostId = randomUUID();
-  readonly stores: { storeId: string; name: string; capacity: number; free: number; problem: string | null }[];
+  readonly stores: {
+    storeId: string;
+    name: string;
+    capacity: number;
+    free: number;
+    tags: string[];
+    problem: string | null;
+  }[];
   readonly uploads = new Map<string, Held>();
   readonly work = new Map<string, WorkReport>();
   readonly copies = new Set<string>();
@@ -40,7 +47,13 @@ export class PlainAgent implements AgentLink {
   #queue: AgentEvent[] = [];
 
   constructor(stores: readonly { readonly name: string; readonly free: number }[]) {
-    this.stores = stores.map((store) => ({ ...store, storeId: randomUUID(), capacity: store.free, problem: null }));
+    this.stores = stores.map((store) => ({
+      ...store,
+      tags: [],
+      storeId: randomUUID(),
+      capacity: store.free,
+      problem: null,
+    }));
   }
 
   async call<C extends AgentCommand>(command: C, request: AgentRequest<C>): Promise<AgentResponse<C>> {
@@ -76,7 +89,7 @@ export class PlainAgent implements AgentLink {
     const host = { hostId: this.hostId, name: 'plain', bootId: 'b', version: '0', linkVersion: 1, minLinkVersion: 1 };
     return {
       kind: 'full',
-      host: { ...host, dataUrls: ['http://127.0.0.1:1/'], stores },
+      host: { ...host, dataUrls: ['http://127.0.0.1:1/'], dataCa: null, agentUrl: null, tags: [], stores },
       uploads: [...this.uploads.values()].map((held) => held.report),
       work: [...this.work.values()],
     };
@@ -165,7 +178,15 @@ export class PlainAgent implements AgentLink {
     const taken = promised.reduce((sum, one) => sum + one.reserve, 0);
     if (taken + asked.reserve > store.free) throw new HawserError('store-full', 'the ledger says no');
     const { uploadId, generation, declaredSize, storeId, key, reserve } = asked;
-    const numbers = { receivedBytes: 0, zeroBytes: 0, activeAt: null, connections: 0, problem: null, sealed: null };
+    const numbers = {
+      receivedBytes: 0,
+      zeroBytes: 0,
+      activeAt: null,
+      connections: 0,
+      problem: null,
+      pull: null,
+      sealed: null,
+    };
     const report = { uploadId, generation, state: 'open', declaredSize, ...numbers } as const;
     this.uploads.set(uploadId, { report, storeId, key, reserve });
     return report;

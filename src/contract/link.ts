@@ -17,6 +17,9 @@ const bytes = z.number().int().nonnegative();
 const id = z.uuid();
 const timestamp = z.iso.datetime();
 
+const uploadRef = z.object({ uploadId: id, generation: z.number().int() });
+const copyRef = z.object({ storeId: id, key: z.string() });
+
 /** What the agent knows of one Upload. The agent's journal owns ranges; the database owns existence and state. */
 export const uploadReport = z.object({
   uploadId: id,
@@ -33,6 +36,12 @@ export const uploadReport = z.object({
   connections: z.number().int(),
   /** Why it cannot go on now, if so. */
   problem: z.object({ code: z.string(), message: z.string() }).nullable(),
+  /**
+   * How the agent's own fetching of its bytes stands; null: nobody has asked it to (again) since it
+   * started, control then calls `startPull`. `done`: every byte is here, finish may be called. `failed`
+   * stands with `problem`; control decides whether and from where it is tried again.
+   */
+  pull: z.enum(['running', 'waiting', 'done', 'failed']).nullable().default(null),
   /** Set once sealed. */
   sealed: z
     .object({
@@ -56,6 +65,7 @@ export const storeReport = z.object({
   driver: z.string(),
   capacity: bytes,
   free: bytes,
+  tags: z.array(z.string()).default([]),
   /** Why it cannot be used now, if so. */
   problem: z.string().nullable(),
 });
@@ -83,6 +93,11 @@ export const hostReport = z.object({
   minLinkVersion: z.number().int(),
   /** Base URLs of the data listener, best first. */
   dataUrls: z.array(z.string()),
+  /** PEM that its certificate is verified with; null: the usual roots, or plain HTTP. */
+  dataCa: z.string().nullable().default(null),
+  /** Where control reaches the link; null: over a unix socket of this process. */
+  agentUrl: z.string().nullable().default(null),
+  tags: z.array(z.string()).default([]),
   stores: z.array(storeReport),
 });
 export type HostReport = z.infer<typeof hostReport>;
@@ -98,8 +113,40 @@ export const agentEvent = z.discriminatedUnion('kind', [
 ]);
 export type AgentEvent = z.infer<typeof agentEvent>;
 
-const uploadRef = z.object({ uploadId: id, generation: z.number().int() });
-const copyRef = z.object({ storeId: id, key: z.string() });
+/** Where an agent fetches the bytes of an Upload from. */
+export const pullSource = z.discriminatedUnion('kind', [
+  /** A ready Copy at the data listener of an agent (this one too). What arrives is compared with `treeDigest`. */
+  z.object({
+    kind: z.literal('copy'),
+    /** The resource at the data listener, `…/data/v1/copies/STORE/KEY`; a `store` and `key` of this host are read directly. */
+    url: z.string(),
+    ticket: z.string(),
+    /** PEM that the data listener's certificate is verified with; null: the usual roots. */
+    ca: z.string().nullable(),
+    size: bytes,
+    /** hex of tree-sha256 */
+    treeDigest: z.string().nullable(),
+    /** Set when the Copy lies on this very host: it is cloned where the Store can. */
+    local: copyRef.nullable(),
+  }),
+  z.object({
+    kind: z.literal('url'),
+    url: z.string(),
+    decompress: z.enum(['none', 'auto']),
+  }),
+]);
+export type PullSource = z.infer<typeof pullSource>;
+
+/** What lies under a key now; control compares the fingerprint with the one of the seal. */
+export const copyReport = z.object({
+  storeId: id,
+  key: z.string(),
+  state: z.enum(['sealed', 'writing', 'absent', 'unreachable']),
+  size: bytes,
+  storedSize: bytes,
+  fingerprint: z.string(),
+});
+export type CopyReport = z.infer<typeof copyReport>;
 
 /** Every command: what goes in, what comes out. */
 export const agentCommands = {
@@ -142,6 +189,13 @@ export const agentCommands = {
   /** Control has recorded the seal: the journal may go. */
   forgetUpload: { request: uploadRef, response: z.object({}) },
 
+  /**
+   * Has the agent fetch what is missing of an Upload by itself. Idempotent; a new source replaces the
+   * old one and goes on with what was received. Does not wait: the reports tell. A paused Upload waits.
+   */
+  startPull: { request: uploadRef.extend({ source: pullSource }), response: uploadReport },
+  stopPull: { request: uploadRef, response: uploadReport },
+
   /** Installs or replaces a ticket. The id is its secret: 256 random bits, base64url. */
   installTicket: {
     request: z.object({
@@ -167,6 +221,11 @@ export const agentCommands = {
     }),
   },
   removeCopy: { request: copyRef, response: z.object({}) },
+  /** Many at once, for the re-check of what may have changed behind our back; in the order asked. At most 1000. */
+  describeCopies: {
+    request: z.object({ copies: z.array(copyRef).max(1000) }),
+    response: z.object({ copies: z.array(copyReport) }),
+  },
 
   /** Reads a Copy and compares it with its recorded leaves (`verify`), or computes a flat digest (`digest`). Idempotent by taskId. */
   startWork: {

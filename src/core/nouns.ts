@@ -11,12 +11,34 @@ export type DeclaredFormat = ImageFormat | 'auto';
 /** Where bytes came from; `upload` cannot be fetched again without a person. */
 export type Origin = 'upload' | 'download' | 'export-from-volume' | 'restore' | 'clone';
 
+/** Origins that need a person to be fetched again: the last Copy of such an Image is never removed by us. */
+export const unrepeatableOrigins: readonly Origin[] = ['upload', 'export-from-volume', 'clone'];
+
+/** Who sends the bytes of an Upload: a client, or the agent fetches them by itself. */
+export type UploadSource =
+  | { readonly kind: 'client' }
+  /** From a ready Copy of this Image: its own (one more Copy) or another one (Origin `clone`). */
+  | { readonly kind: 'copy'; readonly imageId: string }
+  /** Origin `download`. `decompress` auto: gzip, xz and zstd are unpacked on the way, told by their first bytes. */
+  | { readonly kind: 'url'; readonly url: string; readonly decompress: 'none' | 'auto' };
+
+/** Where the Copies of an Image shall lie: on Stores and Hosts that carry all of these tags. */
+export interface Placement {
+  /** Ready Copies that there shall be, at least 1. */
+  readonly minCopies: number;
+  readonly storeTags: readonly string[];
+  readonly hostTags: readonly string[];
+}
+
 export interface Image {
   readonly id: string;
   readonly name: string;
   readonly state: ImageState;
   readonly status: string;
   readonly origin: Origin;
+  /** How the agent fetches it, for `download` and `clone`. */
+  readonly source: UploadSource;
+  readonly placement: Placement;
   readonly format: DeclaredFormat;
   readonly declaredSize: number | null;
   readonly size: number | null;
@@ -38,6 +60,8 @@ export interface Copy {
   readonly imageId: string;
   readonly storeId: string;
   readonly storeName: string;
+  readonly hostId: string;
+  readonly hostName: string;
   readonly key: string;
   readonly state: CopyState;
   readonly status: string;
@@ -45,6 +69,8 @@ export interface Copy {
   readonly storedSize: number | null;
   readonly fingerprint: string | null;
 }
+
+export type UploadPurpose = 'fill' | 'copy';
 
 /** An unfinished inbound Copy. The agent's journal owns its ranges; numbers here follow it. */
 export interface Upload {
@@ -56,6 +82,9 @@ export interface Upload {
   readonly state: UploadState;
   readonly status: string;
   readonly generation: number;
+  /** `fill`: makes its Image; `copy`: one more Copy of a ready one. */
+  readonly purpose: UploadPurpose;
+  readonly source: UploadSource;
   readonly declaredSize: number | null;
   /** Bytes of space promised to it. */
   readonly reserved: number;
@@ -72,7 +101,8 @@ export interface Upload {
   readonly expiresAt: Date;
 }
 
-export type TaskKind = 'upload' | 'verify' | 'digest';
+export const taskKinds = ['upload', 'download', 'clone', 'replicate', 'verify', 'digest'] as const;
+export type TaskKind = (typeof taskKinds)[number];
 export type TaskAction = 'pause' | 'resume' | 'cancel';
 
 /** Long work that a person can see, pause and cancel. */
@@ -115,10 +145,61 @@ export interface StoreRecord {
   readonly state: 'online' | 'offline' | 'failed';
   readonly status: string;
   readonly enabled: boolean;
+  /** Its Copies are being moved to other Stores; nothing new comes here. */
+  readonly evicting: boolean;
+  readonly tags: readonly string[];
+  /** Why nothing new is placed here now, for people; null: it may be. */
+  readonly unschedulable: string | null;
+  readonly hostTags: readonly string[];
   readonly capacity: number;
   readonly free: number;
   readonly reserved: number;
   readonly seenAt: Date | null;
+}
+
+/**
+ * `offline`: its agent is not heard. `outdated`: the agent is too old (or too new) for this control; nothing
+ * new is placed there, what it has goes on once it is replaced. `removed`: taken out by an administrator.
+ */
+export type HostState = 'online' | 'offline' | 'outdated' | 'removed';
+
+/** A machine with an Agent and its Stores. */
+export interface Host {
+  readonly id: string;
+  readonly name: string;
+  readonly state: HostState;
+  readonly status: string;
+  readonly version: string;
+  readonly linkVersion: number;
+  /** New Copies may come here. */
+  readonly enabled: boolean;
+  /** Being drained: its Copies are moved to other Hosts. */
+  readonly evicting: boolean;
+  /** Being drained, and nothing is left to move. */
+  readonly drained: boolean;
+  readonly tags: readonly string[];
+  /** Where control reaches the agent; null: in this very process. */
+  readonly agentUrl: string | null;
+  readonly dataUrls: readonly string[];
+  /** Raised at each join with the same identity; an agent with an older one is fenced off. */
+  readonly generation: number;
+  readonly storeCount: number;
+  readonly copyCount: number;
+  readonly capacity: number;
+  readonly free: number;
+  readonly seenAt: Date | null;
+  readonly createdAt: Date;
+}
+
+/** A right to join, handed to a new agent once. Its secret is shown only when it is made. */
+export interface JoinToken {
+  readonly id: string;
+  readonly name: string;
+  readonly createdBy: string;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+  readonly usedAt: Date | null;
+  readonly hostId: string | null;
 }
 
 /** Who asks. Every use case takes one and decides by it; `admin` sees and does all. */

@@ -1,14 +1,13 @@
 import { type Expression, type Kysely, type SqlBool, sql } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import { formatDigest } from '../core/digest.ts';
-import type { Copy } from '../core/nouns.ts';
 import type { ImageRecords } from '../service/control/ports.ts';
 import { containing, pageOf, placeOf } from './page.ts';
 import { copyOf, digestOrNull, imageOf } from './rows.ts';
 import type { Tables } from './tables.ts';
 
 export function createImageRecords(db: Kysely<Tables>): ImageRecords {
-  return { ...reads(db), ...writes(db), ...copies(db) };
+  return { ...reads(db), ...writes(db), ...placement(db), ...copies(db) };
 }
 
 function withCopies(db: Kysely<Tables>) {
@@ -22,12 +21,13 @@ function copyQuery(db: Kysely<Tables>) {
   return db
     .selectFrom('copies as c')
     .innerJoin('stores as s', 's.id', 'c.store_id')
+    .innerJoin('hosts as h', 'h.id', 's.host_id')
     .innerJoin('images as ci', 'ci.id', 'c.image_id')
     .leftJoin('uploads as u', 'u.copy_id', 'c.id')
     .where('c.state', '<>', 'removed')
     .orderBy('c.created_at')
-    .select(['c.id', 'c.image_id', 'c.store_id', 's.name as store_name', 's.host_id', 'c.key', 'c.state', 'c.status'])
-    .select(['c.stored_size', 'c.fingerprint'])
+    .select(['c.id', 'c.image_id', 'c.store_id', 's.name as store_name', 'c.key', 'c.state', 'c.status'])
+    .select(['s.host_id', 'h.name as host_name', 'c.stored_size', 'c.fingerprint'])
     .select(
       sql<number>`case when c.state = 'ready' then coalesce(ci.size, 0) else coalesce(u.received_bytes, 0) end`.as(
         'done_bytes',
@@ -68,7 +68,7 @@ function reads(
     },
     copiesToRemove: async () => {
       const rows = await copyQuery(db).where('c.state', '=', 'removing').execute();
-      return rows.map((row): Copy & { hostId: string } => ({ ...copyOf(row), hostId: row.host_id }));
+      return rows.map(copyOf);
     },
     takenBy: async (owner) => {
       const stored = await db
@@ -106,7 +106,11 @@ function writes(db: Kysely<Tables>): Pick<ImageRecords, Writes> {
           name: image.name,
           state: 'pending',
           status: '',
-          origin: 'upload',
+          origin: image.origin,
+          source: JSON.stringify(image.source),
+          min_copies: image.placement.minCopies,
+          store_tags: JSON.stringify(image.placement.storeTags),
+          host_tags: JSON.stringify(image.placement.hostTags),
           format: image.format,
           declared_size: image.declaredSize,
           digests: '[]',
@@ -156,6 +160,19 @@ function writes(db: Kysely<Tables>): Pick<ImageRecords, Writes> {
       await sql`update images set digests = digests || ${text}::jsonb where id = ${id} and not digests @> ${text}::jsonb`.execute(
         db,
       );
+    },
+  };
+}
+
+function placement(db: Kysely<Tables>): Pick<ImageRecords, 'setPlacement'> {
+  return {
+    setPlacement: async (id, { minCopies, storeTags, hostTags }) => {
+      const values = {
+        ...(minCopies === undefined ? {} : { min_copies: minCopies }),
+        ...(storeTags === undefined ? {} : { store_tags: JSON.stringify(storeTags) }),
+        ...(hostTags === undefined ? {} : { host_tags: JSON.stringify(hostTags) }),
+      };
+      if (Object.keys(values).length > 0) await db.updateTable('images').set(values).where('id', '=', id).execute();
     },
   };
 }

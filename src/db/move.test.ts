@@ -21,6 +21,7 @@ async function newTask(): Promise<string> {
   const imageId = randomUUID();
   const rest = {
     name: 'i',
+    ...fetched,
     format: 'auto',
     declaredSize: null,
     expectedDigest: null,
@@ -104,7 +105,14 @@ test('pages go through everything once, newest first, and a foreign cursor is re
   const ids: string[] = [];
   for (let i = 0; i < 7; i++) {
     const id = randomUUID();
-    const rest = { format: 'raw', declaredSize: 1, expectedDigest: null, uploadId: id, taskId: id } as const;
+    const rest = {
+      ...fetched,
+      format: 'raw',
+      declaredSize: 1,
+      expectedDigest: null,
+      uploadId: id,
+      taskId: id,
+    } as const;
     await open.db.images.insert({ id, name: `100%_${i}`, owner, ...rest });
     ids.push(id);
   }
@@ -130,14 +138,18 @@ test('ending an Upload does not wait for, nor deadlock with, a transaction that 
     bootId: 'b',
     version: '1',
     dataUrls: [],
+    dataCa: null,
+    agentUrl: null,
+    linkVersion: 1,
   });
   const store = { storeId, hostId, name: 's', driver: 'file', capacity: 1, free: 1, problem: null };
   await open.db.stores.saveStores([store]);
   const said = { format: 'auto', declaredSize: null, expectedDigest: null, owner: 'a', taskId } as const;
-  await open.db.images.insert({ id: imageId, name: 'i', uploadId, ...said });
+  await open.db.images.insert({ id: imageId, name: 'i', uploadId, ...fetched, ...said });
   await open.db.images.insertCopy({ id: copyId, imageId, storeId, key: copyId });
   const rest = { generation: 1, reserved: 0, fingerprint: null, storeId, key: copyId, expireAfterSeconds: 60 };
-  await open.db.uploads.insert({ id: uploadId, imageId, copyId, ...said, ...rest });
+  const { source } = fetched;
+  await open.db.uploads.insert({ id: uploadId, imageId, copyId, purpose: 'fill', source, ...said, ...rest });
 
   await open.db.transaction(async (running) => {
     expect(await running.move('copies', copyId, 'in-progress')).toBe(true);
@@ -150,5 +162,11 @@ test('ending an Upload does not wait for, nor deadlock with, a transaction that 
   });
   expect(await open.db.uploads.find(uploadId)).toMatchObject({ state: 'cancelled', duty: 'discard' });
 });
+
+const fetched = {
+  origin: 'upload',
+  source: { kind: 'client' },
+  placement: { minCopies: 1, storeTags: [], hostTags: [] },
+} as const;
 
 type Five = [string, string, string, string, string];

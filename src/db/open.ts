@@ -6,6 +6,7 @@ import type { ControlDb, Waker } from '../service/control/ports.ts';
 import { createAccountRecords, createAuditRecords } from './accounts.ts';
 import { createImageRecords } from './images.ts';
 import * as first from './migrations/0001-first.ts';
+import * as hostsAndCopies from './migrations/0002-hosts-and-copies.ts';
 import { createMove } from './move.ts';
 import { patientPool } from './patient-pool.ts';
 import { createStoreRecords } from './stores.ts';
@@ -35,7 +36,10 @@ export interface OpenOptions {
   readonly pollSeconds?: number | undefined;
 }
 
-const migrations: Readonly<Record<string, Migration>> = { '0001-first': first };
+const migrations: Readonly<Record<string, Migration>> = {
+  '0001-first': first,
+  '0002-hosts-and-copies': hostsAndCopies,
+};
 
 /** Connects, brings the tables up to date (safe with several controls: one migrates, the others wait). */
 export async function openDatabase(address: DatabaseAddress, options: OpenOptions = {}): Promise<OpenDatabase> {

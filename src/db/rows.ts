@@ -12,6 +12,8 @@ export interface CopyRow {
   readonly image_id: string;
   readonly store_id: string;
   readonly store_name: string;
+  readonly host_id: string;
+  readonly host_name: string;
   readonly key: string;
   readonly state: CopyState;
   readonly status: string;
@@ -26,6 +28,8 @@ export function copyOf(row: CopyRow): Copy {
     imageId: row.image_id,
     storeId: row.store_id,
     storeName: row.store_name,
+    hostId: row.host_id,
+    hostName: row.host_name,
     key: row.key,
     state: row.state,
     status: row.status,
@@ -42,6 +46,8 @@ export function imageOf(row: Selectable<Tables['images']> & { readonly copies: r
     state: row.state,
     status: row.status,
     origin: row.origin as Origin,
+    source: row.source,
+    placement: { minCopies: row.min_copies, storeTags: row.store_tags, hostTags: row.host_tags },
     format: formatOf(row.format),
     declaredSize: row.declared_size,
     size: row.size,
@@ -69,6 +75,8 @@ export function uploadOf(
     state: row.state,
     status: row.status,
     generation: row.generation,
+    purpose: row.purpose,
+    source: row.source,
     declaredSize: row.declared_size,
     reserved: row.reserved,
     receivedBytes: row.received_bytes,

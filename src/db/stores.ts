@@ -12,6 +12,8 @@ function described(db: Kysely<Tables>) {
     .selectFrom('stores as s')
     .innerJoin('hosts as h', 'h.id', 's.host_id')
     .select(['s.id', 's.name', 's.driver', 's.host_id', 'h.name as host_name', 'h.online', 's.problem', 's.enabled'])
+    .select(['s.evicting', 's.tags', 'h.tags as host_tags', 'h.enabled as host_enabled', 'h.evicting as host_evicting'])
+    .select(['h.outdated'])
     .select(['s.capacity', 's.free', 's.seen_at'])
     .select(
       // What was promised less what was written already: zeros take no space.
@@ -22,7 +24,7 @@ function described(db: Kysely<Tables>) {
     .orderBy('s.id');
 }
 
-function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockAll' | 'setEnabled' | 'saveStores'> {
+function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockAll' | 'change' | 'saveStores'> {
   return {
     list: async () => (await described(db).execute()).map(storeOf),
     find: async (id) => {
@@ -33,8 +35,13 @@ function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockA
       await db.selectFrom('stores').select('id').orderBy('id').forNoKeyUpdate().execute();
       return (await described(db).execute()).map(storeOf);
     },
-    setEnabled: async (id, enabled) => {
-      await db.updateTable('stores').set({ enabled }).where('id', '=', id).execute();
+    change: async (id, { enabled, evicting, tags }) => {
+      const values = {
+        ...(enabled === undefined ? {} : { enabled }),
+        ...(evicting === undefined ? {} : { evicting }),
+        ...(tags === undefined ? {} : { tags: JSON.stringify(tags) }),
+      };
+      if (Object.keys(values).length > 0) await db.updateTable('stores').set(values).where('id', '=', id).execute();
     },
     saveStores: async (seen) => {
       for (const store of [...seen].sort((a, b) => (a.storeId < b.storeId ? -1 : 1))) {
@@ -65,6 +72,9 @@ function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'm
         boot_id: host.bootId,
         version: host.version,
         data_urls: JSON.stringify(host.dataUrls),
+        data_ca: host.dataCa,
+        agent_url: host.agentUrl,
+        link_version: host.linkVersion,
         online: true,
         seen_at: sql<Date>`now()`,
       };
@@ -107,9 +117,23 @@ function storeOf(row: StoreRow): StoreRecord {
     state,
     status: row.online ? (row.problem ?? '') : `The host ${row.host_name} does not answer.`,
     enabled: row.enabled,
+    evicting: row.evicting,
+    tags: row.tags,
+    unschedulable: unschedulable(row),
+    hostTags: row.host_tags,
     capacity: row.capacity,
     free: row.free,
     reserved: row.reserved,
     seenAt: row.seen_at,
   };
+}
+
+function unschedulable(row: StoreRow): string | null {
+  if (!row.online) return `The host ${row.host_name} does not answer.`;
+  if (row.problem !== null) return row.problem;
+  if (row.outdated !== null) return row.outdated;
+  if (row.host_evicting) return `The host ${row.host_name} is being drained.`;
+  if (!row.host_enabled) return `The host ${row.host_name} is disabled.`;
+  if (row.evicting) return 'The store is being evicted.';
+  return row.enabled ? null : 'The store is disabled.';
 }

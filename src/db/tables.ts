@@ -1,4 +1,5 @@
 import type { ColumnType, Generated } from 'kysely';
+import type { UploadPurpose, UploadSource } from '../core/nouns.ts';
 import type { CopyState, ImageState, TaskState, UploadState } from '../core/states.ts';
 
 /** The tables as Kysely sees them. Digests are `algorithm:hex`; bigints are numbers (see open.ts). */
@@ -7,6 +8,7 @@ type When = ColumnType<Date | null, Date | null | undefined, Date | null>;
 /** State columns are changed by move.ts alone. */
 type State<S extends string> = ColumnType<S, S, never>;
 type Json<T> = ColumnType<T, string, string>;
+type JsonWithDefault<T> = ColumnType<T, string | undefined, string>;
 
 export interface Tables {
   readonly hosts: HostTable;
@@ -22,6 +24,7 @@ export interface Tables {
   readonly idempotency_keys: KeyTable;
   readonly settings: { readonly key: string; readonly value: string };
   readonly audit_log: AuditTable;
+  readonly join_tokens: JoinTokenTable;
 }
 
 interface HostTable {
@@ -31,6 +34,17 @@ interface HostTable {
   readonly version: string;
   readonly data_urls: Json<readonly string[]>;
   readonly online: boolean;
+  /** Null: in control's own process. */
+  readonly agent_url: string | null;
+  readonly data_ca: string | null;
+  readonly link_version: Generated<number>;
+  readonly tags: JsonWithDefault<readonly string[]>;
+  readonly enabled: Generated<boolean>;
+  readonly evicting: Generated<boolean>;
+  readonly generation: Generated<number>;
+  /** Why this control cannot work with its agent. */
+  readonly outdated: string | null;
+  readonly removed_at: When;
   readonly seen_at: When;
   readonly created_at: Made;
 }
@@ -44,6 +58,8 @@ interface StoreTable {
   readonly free: number;
   readonly problem: string | null;
   readonly enabled: Generated<boolean>;
+  readonly evicting: Generated<boolean>;
+  readonly tags: JsonWithDefault<readonly string[]>;
   readonly seen_at: When;
   readonly created_at: Made;
 }
@@ -54,6 +70,10 @@ interface ImageTable {
   readonly state: State<ImageState>;
   readonly status: string;
   readonly origin: string;
+  readonly source: JsonWithDefault<UploadSource>;
+  readonly min_copies: Generated<number>;
+  readonly store_tags: JsonWithDefault<readonly string[]>;
+  readonly host_tags: JsonWithDefault<readonly string[]>;
   readonly format: string;
   readonly declared_size: number | null;
   readonly size: number | null;
@@ -76,6 +96,11 @@ interface CopyTable {
   readonly status: string;
   readonly stored_size: number | null;
   readonly fingerprint: string | null;
+  /** How often it could not be made, and when it is tried again. */
+  readonly tries: Generated<number>;
+  readonly retry_at: When;
+  /** When its fingerprint was last compared. */
+  readonly checked_at: When;
   readonly created_at: Made;
 }
 
@@ -87,6 +112,8 @@ interface UploadTable {
   readonly state: State<UploadState>;
   readonly status: string;
   readonly generation: number;
+  readonly purpose: Generated<UploadPurpose>;
+  readonly source: JsonWithDefault<UploadSource>;
   readonly declared_size: number | null;
   readonly reserved: number;
   readonly received_bytes: number;
@@ -166,6 +193,17 @@ interface KeyTable {
   readonly request_hash: string;
   readonly upload_id: string;
   readonly created_at: Made;
+}
+
+interface JoinTokenTable {
+  readonly id: string;
+  readonly name: string;
+  readonly hash: string;
+  readonly created_by: string;
+  readonly created_at: Made;
+  readonly expires_at: ColumnType<Date, Date, Date>;
+  readonly used_at: When;
+  readonly host_id: string | null;
 }
 
 interface AuditTable {

@@ -84,6 +84,8 @@ function writes(
           state: 'open',
           status: '',
           generation: upload.generation,
+          purpose: upload.purpose,
+          source: JSON.stringify(upload.source),
           declared_size: upload.declaredSize,
           reserved: upload.reserved,
           received_bytes: 0,

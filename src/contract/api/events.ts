@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { uuid } from './common.ts';
+import { hostResource } from './host.ts';
 import { imageResource } from './image.ts';
 import { storeResource } from './store.ts';
 import { taskResource } from './task.ts';
@@ -16,6 +17,7 @@ export const apiEvent = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('upload'), upload: uploadResource }),
   z.object({ kind: z.literal('task'), task: taskResource }),
   z.object({ kind: z.literal('store'), store: storeResource }),
+  z.object({ kind: z.literal('host'), host: hostResource }),
   z.object({ kind: z.literal('image-deleted'), id: uuid }),
 ]);
 export type ApiEvent = z.infer<typeof apiEvent>;

@@ -2,17 +2,36 @@ import { z } from 'zod';
 import { imageFormats } from '../../core/formats.ts';
 import { copyStates, imageStates, statesOf } from '../../core/states.ts';
 import { bytes, digestText, name, pageOf, pageQuery, range, timestamp, uuid } from './common.ts';
+import { tags } from './host.ts';
 
 export const copyResource = z.object({
   id: uuid,
   storeId: uuid,
   storeName: z.string(),
+  hostId: uuid,
+  hostName: z.string(),
   state: z.enum(statesOf(copyStates)),
   /** Free text for people: why it is in this state. */
   status: z.string(),
   doneBytes: bytes,
   storedSize: bytes.nullable(),
+  /** Why it cannot be removed now, for people; null: it can. */
+  guard: z.string().nullable(),
 });
+
+/** Where the Copies shall lie, and how many. */
+export const placement = z.object({
+  minCopies: z.number().int().min(1).max(20),
+  storeTags: tags,
+  hostTags: tags,
+});
+
+/** How an agent fetches it by itself, for Origins `download` and `clone`. */
+export const uploadSource = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('client') }),
+  z.object({ kind: z.literal('copy'), imageId: uuid }),
+  z.object({ kind: z.literal('url'), url: z.string(), decompress: z.enum(['none', 'auto']) }),
+]);
 
 export const origins = ['upload', 'download', 'export-from-volume', 'restore', 'clone'] as const;
 
@@ -23,6 +42,8 @@ export const imageResource = z.object({
   state: z.enum(statesOf(imageStates)),
   status: z.string(),
   origin: z.enum(origins),
+  source: uploadSource,
+  placement,
   /** `auto` until the head was seen. */
   format: z.enum([...imageFormats, 'auto']),
   declaredSize: bytes.nullable(),
@@ -52,7 +73,33 @@ export const imageQuery = pageQuery.extend({
 });
 export const imagePage = pageOf(imageResource);
 
-export const imageRename = z.object({ name });
+/** `PATCH /images/{id}`: what is left out stays. */
+export const imageChange = z.object({ name: name.optional(), placement: placement.partial().optional() });
+
+/** `POST /images`: one that the agents fetch by themselves. Repeat it with the same Idempotency-Key. */
+export const imageCreate = z.object({
+  name,
+  origin: z.discriminatedUnion('kind', [
+    z.object({
+      kind: z.literal('download'),
+      /** http or https; no address of this machine or its network unless `downloads.allow` says so. */
+      url: z.url().max(4000),
+      decompress: z.enum(['none', 'auto']).default('none'),
+    }),
+    z.object({ kind: z.literal('clone'), imageId: uuid }),
+  ]),
+  format: z.enum([...imageFormats, 'auto']).default('auto'),
+  /** What the whole content must have. */
+  digest: digestText.optional(),
+  placement: placement.partial().optional(),
+  storeId: uuid.optional(),
+});
+export type ImageCreate = z.input<typeof imageCreate>;
+
+/** `POST /images/{id}/copies`: one more Copy now, on this Store or a chosen one. */
+export const copyRequest = z.object({ storeId: uuid.optional() });
+/** `POST /images/{id}/cleanup`: removes these Copies, all or none; `last-copy`, `in-use` or `conflict` say why not. */
+export const cleanupRequest = z.object({ copyIds: z.array(uuid).min(1).max(1000) });
 
 /** `GET /images/{id}/extents`: data and holes, in order, without gaps. At most 10 000 a call; go on at `next`. */
 export const extentList = z.object({

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { bytes, timestamp, uuid } from './common.ts';
+import { tags } from './host.ts';
 
 export const storeResource = z.object({
   id: uuid,
@@ -11,6 +12,11 @@ export const storeResource = z.object({
   state: z.enum(['online', 'offline', 'failed']),
   status: z.string(),
   enabled: z.boolean(),
+  /** Its Copies are being moved to other Stores. */
+  evicting: z.boolean(),
+  tags,
+  /** Why nothing new is placed here now; null: it may be. */
+  unschedulable: z.string().nullable(),
   capacity: bytes,
   free: bytes,
   /** Promised to Uploads and not yet written. */
@@ -19,4 +25,9 @@ export const storeResource = z.object({
 });
 export type StoreResource = z.infer<typeof storeResource>;
 export const storeList = z.object({ items: z.array(storeResource) });
-export const storeChange = z.object({ enabled: z.boolean() });
+/** `PATCH /stores/{id}`: what is left out stays. */
+export const storeChange = z.object({
+  enabled: z.boolean().optional(),
+  evicting: z.boolean().optional(),
+  tags: tags.optional(),
+});

@@ -1,8 +1,7 @@
 import { z } from 'zod';
+import { taskKinds } from '../../core/nouns.ts';
 import { statesOf, taskStates } from '../../core/states.ts';
 import { bytes, pageOf, pageQuery, timestamp, uuid } from './common.ts';
-
-export const taskKinds = ['upload', 'verify', 'digest'] as const;
 
 /** Long work that a person can see, pause and cancel. */
 export const taskResource = z.object({

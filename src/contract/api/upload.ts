@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { imageFormats } from '../../core/formats.ts';
 import { statesOf, uploadStates } from '../../core/states.ts';
 import { bytes, digestText, name, pageOf, pageQuery, range, timestamp, uuid } from './common.ts';
-import { imageResource } from './image.ts';
+import { imageResource, placement, uploadSource } from './image.ts';
 
 /** `POST /uploads`. Repeat it with the same Idempotency-Key and get the same answer. */
 export const uploadRequest = z.object({
@@ -21,11 +21,18 @@ export const uploadRequest = z.object({
   fingerprint: z.string().max(1000).optional(),
   /** Fill this failed Image again instead of making a new one. */
   imageId: uuid.optional(),
+  placement: placement.partial().optional(),
 });
 export type UploadRequest = z.input<typeof uploadRequest>;
 
 /** Where the bytes may go directly, past the API: `url` + `/data` and so on with `authorization: Bearer token`. */
-export const dataAccess = z.object({ url: z.string(), token: z.string(), expiresAt: timestamp });
+export const dataAccess = z.object({
+  url: z.string(),
+  token: z.string(),
+  expiresAt: timestamp,
+  /** PEM that the certificate there is verified with; null: the usual roots, or plain HTTP. */
+  ca: z.string().nullable().default(null),
+});
 export type DataAccess = z.infer<typeof dataAccess>;
 
 export const uploadResource = z.object({
@@ -35,6 +42,9 @@ export const uploadResource = z.object({
   name,
   state: z.enum(statesOf(uploadStates)),
   status: z.string(),
+  /** `copy`: one more Copy of a ready Image, fetched by the agent. */
+  purpose: z.enum(['fill', 'copy']),
+  source: uploadSource,
   declaredSize: bytes.nullable(),
   receivedBytes: bytes,
   zeroBytes: bytes,

@@ -1,5 +1,6 @@
 import type { ApiEvent } from '../../contract/api/events.ts';
 import type { Change } from '../../service/control/use-cases.ts';
+import { hostResourceOf } from './host-resource.ts';
 import { imageResourceOf } from './image-resource.ts';
 import { storeResourceOf } from './store-resource.ts';
 import { taskResourceOf } from './task-resource.ts';
@@ -17,5 +18,7 @@ export function eventResourceOf(change: Change, chunkSize: number): ApiEvent {
       return { kind: 'task', task: taskResourceOf(change.task) };
     case 'store':
       return { kind: 'store', store: storeResourceOf(change.store) };
+    case 'host':
+      return { kind: 'host', host: hostResourceOf(change.host) };
   }
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import { digestRequest, imagePage, imageQuery, imageRename, imageResource } from '../../contract/api/image.ts';
+import { digestRequest, imageChange, imagePage, imageQuery, imageResource } from '../../contract/api/image.ts';
 import { taskResource } from '../../contract/api/task.ts';
 import { dataAccess } from '../../contract/api/upload.ts';
 import { type ApiScope, idParams, nothing, problems, typed } from './api-scope.ts';
@@ -44,15 +44,15 @@ export function imageRoutes(app: FastifyInstance, { useCases: { images } }: ApiS
     '/images/:id',
     {
       schema: {
-        operationId: 'renameImage',
+        operationId: 'changeImage',
         tags,
-        summary: 'Rename it',
+        summary: 'Rename it, or change how many copies it shall have and where',
         params: idParams,
-        body: imageRename,
+        body: imageChange,
         response: { 200: imageResource, ...problems },
       },
     },
-    async (request) => imageResourceOf(await images.rename(actorOf(request), request.params.id, request.body.name)),
+    async (request) => imageResourceOf(await images.change(actorOf(request), request.params.id, request.body)),
   );
   typed(app).delete(
     '/images/:id',

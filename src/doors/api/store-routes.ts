@@ -31,7 +31,6 @@ export function storeRoutes(app: FastifyInstance, { useCases: { stores } }: ApiS
         response: { 200: storeResource, ...problems },
       },
     },
-    async (request) =>
-      storeResourceOf(await stores.setEnabled(actorOf(request), request.params.id, request.body.enabled)),
+    async (request) => storeResourceOf(await stores.change(actorOf(request), request.params.id, request.body)),
   );
 }

@@ -12,6 +12,8 @@ export function uploadResourceOf(upload: Upload, chunkSize: number): UploadResou
     name: upload.name,
     state: upload.state,
     status: upload.status,
+    purpose: upload.purpose,
+    source: upload.source,
     declaredSize: upload.declaredSize,
     receivedBytes: upload.receivedBytes,
     zeroBytes: upload.zeroBytes,
@@ -28,5 +30,5 @@ export function uploadResourceOf(upload: Upload, chunkSize: number): UploadResou
 }
 
 export function accessResourceOf(access: Access): DataAccess {
-  return { url: access.url, token: access.token, expiresAt: access.expiresAt.toISOString() };
+  return { url: access.url, token: access.token, ca: access.ca, expiresAt: access.expiresAt.toISOString() };
 }

@@ -85,8 +85,12 @@ async function record(context: Context, db: ControlDb, actor: Actor, request: Be
     uploadId,
     taskId,
   };
-  if (refill === undefined) await db.images.insert({ id: imageId, owner: actor.user, ...declared });
-  else await fillAgain(db, refill, declared);
+  if (refill === undefined) {
+    const placement = { minCopies: 1, storeTags: [], hostTags: [], ...request.placement };
+    const source = { kind: 'client' } as const;
+    await db.images.insert({ id: imageId, owner: actor.user, origin: 'upload', source, placement, ...declared });
+  }
+  if (refill !== undefined) await fillAgain(db, refill, declared);
   const owner = refill?.owner ?? actor.user;
   await db.images.insertCopy({ id: copyId, imageId, storeId: store.id, key: copyId });
   await db.uploads.insert({
@@ -95,6 +99,8 @@ async function record(context: Context, db: ControlDb, actor: Actor, request: Be
     copyId,
     taskId,
     generation: 1,
+    purpose: 'fill',
+    source: { kind: 'client' },
     declaredSize: declared.declaredSize,
     reserved,
     format: request.format,

@@ -16,14 +16,18 @@ export function createImages(context: Context, tickets: Tickets): ImageUseCases 
       return { ...page, items: page.items.map((image) => imageView(context, image)) };
     },
     get: async (actor, id) => imageView(context, await find(actor, id)),
-    rename: async (actor, id, name) => {
+    change: async (actor, id, { name, placement }) => {
       const before = await find(actor, id);
-      await db.images.rename(id, name);
+      if (name !== undefined) await db.images.rename(id, name);
+      if (placement !== undefined) await db.images.setPlacement(id, placement);
       await db.audit.append({
         actor: actor.user,
-        action: 'image.rename',
+        action: 'image.change',
         subject: id,
-        detail: { from: before.name, to: name },
+        detail: {
+          ...(name === undefined ? {} : { from: before.name, to: name }),
+          ...(placement === undefined ? {} : { placement }),
+        },
       });
       context.changes.touch('image', id);
       return imageView(context, await find(actor, id));

@@ -4,15 +4,19 @@ import type {
   Copy,
   DeclaredFormat,
   Image,
+  Origin,
   PageResult,
+  Placement,
   StoreRecord,
   Task,
   TaskEvent,
   TaskKind,
   Upload,
+  UploadPurpose,
+  UploadSource,
 } from '../../core/nouns.ts';
 import type { CopyState, ImageState, TaskState, UploadState } from '../../core/states.ts';
-import type { ImageQuery, TaskQuery, UploadQuery } from './use-cases.ts';
+import type { ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-cases.ts';
 
 /**
  * What control needs of a database. Every method is one statement unless said otherwise; all times
@@ -65,6 +69,7 @@ export interface ImageRecords {
   /** Newest first, deleted ones left out; only `owner`'s when given. */
   list(query: ImageQuery, owner: string | undefined): Promise<PageResult<Image>>;
   rename(id: string, name: string): Promise<void>;
+  setPlacement(id: string, placement: Partial<Placement>): Promise<void>;
   setStatus(id: string, status: string): Promise<void>;
   /** Binds the Upload and the Task that fill it now. */
   setFilling(id: string, filling: Filling): Promise<void>;
@@ -74,7 +79,7 @@ export interface ImageRecords {
   insertCopy(copy: NewCopy): Promise<void>;
   setCopyStored(copyId: string, storedSize: number, fingerprint: string): Promise<void>;
   /** Copies whose bytes are still to be removed, with their hosts. */
-  copiesToRemove(): Promise<readonly (Copy & { readonly hostId: string })[]>;
+  copiesToRemove(): Promise<readonly Copy[]>;
   /** Bytes that the Copies of an owner take, with what is promised to their live Uploads. */
   takenBy(owner: string): Promise<number>;
   /** The host of a Copy's Store. */
@@ -84,6 +89,9 @@ export interface ImageRecords {
 export interface NewImage {
   readonly id: string;
   readonly name: string;
+  readonly origin: Origin;
+  readonly source: UploadSource;
+  readonly placement: Placement;
   readonly format: DeclaredFormat;
   readonly declaredSize: number | null;
   readonly expectedDigest: Digest | null;
@@ -150,6 +158,8 @@ export interface NewUpload {
   readonly copyId: string;
   readonly taskId: string;
   readonly generation: number;
+  readonly purpose: UploadPurpose;
+  readonly source: UploadSource;
   readonly declaredSize: number | null;
   readonly reserved: number;
   readonly format: DeclaredFormat;
@@ -222,6 +232,9 @@ export interface HostSeen {
   readonly bootId: string;
   readonly version: string;
   readonly dataUrls: readonly string[];
+  readonly dataCa: string | null;
+  readonly agentUrl: string | null;
+  readonly linkVersion: number;
 }
 export interface StoreSeen {
   readonly storeId: string;
@@ -238,7 +251,7 @@ export interface StoreRecords {
   find(id: string): Promise<StoreRecord | undefined>;
   /** Locks all Stores (so that reservations are made one after the other) and returns them. */
   lockAll(): Promise<readonly StoreRecord[]>;
-  setEnabled(id: string, enabled: boolean): Promise<void>;
+  change(id: string, change: StoreChange): Promise<void>;
   /** Both return whether anything but times changed. */
   saveHost(host: HostSeen): Promise<void>;
   saveStores(stores: readonly StoreSeen[]): Promise<void>;

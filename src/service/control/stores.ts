@@ -7,15 +7,14 @@ export function createStores(context: Context): StoreUseCases {
   const { db } = context;
   return {
     list: () => db.stores.list(),
-    setEnabled: async (actor, id, enabled) => {
-      if (actor.role !== 'admin')
-        throw new HawserError('forbidden', 'Only an administrator enables or disables a store.');
+    change: async (actor, id, change) => {
+      if (actor.role !== 'admin') throw new HawserError('forbidden', 'Only an administrator changes a store.');
       const before = await db.stores.find(id);
       if (before === undefined) throw new HawserError('not-found', 'There is no such store; see the list of stores.');
-      await db.stores.setEnabled(id, enabled);
-      await db.audit.append({ actor: actor.user, action: enabled ? 'store.enable' : 'store.disable', subject: id });
+      await db.stores.change(id, change);
+      await db.audit.append({ actor: actor.user, action: 'store.change', subject: id, detail: { ...change } });
       context.changes.touch('store', id);
-      return { ...before, enabled };
+      return (await db.stores.find(id)) ?? before;
     },
   };
 }

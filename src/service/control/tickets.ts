@@ -29,7 +29,12 @@ export class Tickets {
     const subjectKey = keyOf(subject);
     const kept = (this.#installed.get(subjectKey) ?? []).filter((ticket) => ticket.until > now);
     this.#installed.set(subjectKey, [...kept, { ticketId, until: now + LIFETIME_SECONDS * 1000 }]);
-    return { url: `${base.replace(/\/+$/, '')}${pathOf(subject)}`, token: ticketId, expiresAt: new Date(expiresAt) };
+    return {
+      url: `${base.replace(/\/+$/, '')}${pathOf(subject)}`,
+      token: ticketId,
+      ca: null,
+      expiresAt: new Date(expiresAt),
+    };
   }
 
   /** Best effort: the bytes they stand for are gone all the same. */

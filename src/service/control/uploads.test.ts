@@ -177,10 +177,10 @@ test('too large, dataSize above size, an unknown store and a disabled one are re
   await expect(uploads.begin(alice, { ...base, size: 1, dataSize: 2 })).rejects.toMatchObject({ code: 'bad-request' });
   await expect(uploads.begin(alice, { ...base, storeId: randomUUID() })).rejects.toMatchObject({ code: 'not-found' });
   const [store] = await stores.list(alice);
-  await expect(stores.setEnabled(alice, store?.id ?? '', false)).rejects.toMatchObject({ code: 'forbidden' });
-  expect(await stores.setEnabled(admin, store?.id ?? '', false)).toMatchObject({ enabled: false });
+  await expect(stores.change(alice, store?.id ?? '', { enabled: false })).rejects.toMatchObject({ code: 'forbidden' });
+  expect(await stores.change(admin, store?.id ?? '', { enabled: false })).toMatchObject({ enabled: false });
   await expect(uploads.begin(alice, base)).rejects.toMatchObject({ code: 'unavailable' });
-  await stores.setEnabled(admin, store?.id ?? '', true);
+  await stores.change(admin, store?.id ?? '', { enabled: true });
   const sparse = await uploads.begin(alice, { ...base, size: 10 * MiB, dataSize: MiB });
   expect(sparse.reserved).toBe(MiB);
 });

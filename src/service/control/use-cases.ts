@@ -2,14 +2,18 @@ import type { Digest } from '../../core/digest.ts';
 import type {
   Actor,
   DeclaredFormat,
+  Host,
   Image,
+  JoinToken,
   PageRequest,
   PageResult,
+  Placement,
   StoreRecord,
   Task,
   TaskEvent,
   TaskKind,
   Upload,
+  UploadSource,
 } from '../../core/nouns.ts';
 import type { ImageState, TaskState, UploadState } from '../../core/states.ts';
 
@@ -29,7 +33,8 @@ export interface UseCases {
 export interface ImageUseCases {
   list(actor: Actor, query: ImageQuery): Promise<PageResult<Image>>;
   get(actor: Actor, id: string): Promise<Image>;
-  rename(actor: Actor, id: string, name: string): Promise<Image>;
+  /** What is left out stays. */
+  change(actor: Actor, id: string, change: ImageChange): Promise<Image>;
   /** Cancels its Upload, removes its Copies and their bytes. Repeatable. */
   remove(actor: Actor, id: string): Promise<void>;
   /** The ready Copy to read from. Throws `conflict` when the Image is not ready. */
@@ -38,6 +43,11 @@ export interface ImageUseCases {
   access(actor: Actor, id: string): Promise<Access>;
   verify(actor: Actor, id: string): Promise<Task>;
   digest(actor: Actor, id: string, algorithm: 'sha256' | 'sha512' | 'md5'): Promise<Task>;
+}
+
+export interface ImageChange {
+  readonly name?: string | undefined;
+  readonly placement?: Partial<Placement> | undefined;
 }
 
 export interface ImageQuery extends PageRequest {
@@ -58,6 +68,8 @@ export interface CopySource {
 export interface Access {
   readonly url: string;
   readonly token: string;
+  /** PEM that the certificate there is verified with; null: the usual roots, or plain HTTP. */
+  readonly ca: string | null;
   readonly expiresAt: Date;
 }
 
@@ -84,6 +96,7 @@ export interface BeginUpload {
   readonly storeId?: string | undefined;
   readonly fingerprint?: string | undefined;
   readonly imageId?: string | undefined;
+  readonly placement?: Partial<Placement> | undefined;
   /** The same key from the same actor gets the same Upload; with another request it is `conflict`. */
   readonly idempotencyKey?: string | undefined;
 }
@@ -123,7 +136,57 @@ export interface TaskQuery extends PageRequest {
 
 export interface StoreUseCases {
   list(actor: Actor): Promise<readonly StoreRecord[]>;
-  setEnabled(actor: Actor, id: string, enabled: boolean): Promise<StoreRecord>;
+  /** What is left out stays. Admins only. */
+  change(actor: Actor, id: string, change: StoreChange): Promise<StoreRecord>;
+}
+
+export interface StoreChange {
+  readonly enabled?: boolean | undefined;
+  /** Moves its Copies to other Stores; false takes that back. */
+  readonly evicting?: boolean | undefined;
+  readonly tags?: readonly string[] | undefined;
+}
+
+/** Images that agents fetch by themselves, and the Copies of Images. */
+export interface CopyUseCases {
+  /** Origins `download` and `clone`: picks a Store, reserves space, opens it on the agent and has it fetch. Answers at once. */
+  create(actor: Actor, request: CreateImage): Promise<Image>;
+  /** One more Copy, on this Store or a chosen one. Answers the Task; the one under way when there is one. */
+  add(actor: Actor, imageId: string, storeId: string | undefined): Promise<Task>;
+  /** Removes these Copies, all or none. Throws `last-copy`, `in-use`, `conflict` as core/guards says. */
+  cleanup(actor: Actor, imageId: string, copyIds: readonly string[]): Promise<Image>;
+}
+
+export interface CreateImage {
+  readonly name: string;
+  readonly source: Exclude<UploadSource, { readonly kind: 'client' }>;
+  readonly format: DeclaredFormat;
+  readonly digest?: Digest | undefined;
+  readonly placement?: Partial<Placement> | undefined;
+  readonly storeId?: string | undefined;
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** Everybody sees the Hosts; only admins change them. */
+export interface HostUseCases {
+  list(actor: Actor): Promise<readonly Host[]>;
+  get(actor: Actor, id: string): Promise<Host>;
+  change(actor: Actor, id: string, change: HostChange): Promise<Host>;
+  /** Takes it out. `conflict` while it is online or Copies are counted on it, unless they are lost for good (`force`). */
+  remove(actor: Actor, id: string, options: { readonly force: boolean }): Promise<void>;
+  joinTokens(actor: Actor): Promise<readonly JoinToken[]>;
+  createJoinToken(
+    actor: Actor,
+    request: { readonly name: string; readonly expiresInSeconds: number },
+  ): Promise<JoinToken & { readonly secret: string }>;
+  removeJoinToken(actor: Actor, id: string): Promise<void>;
+}
+
+export interface HostChange {
+  readonly enabled?: boolean | undefined;
+  /** Drains it: its Copies are moved to other Hosts; false takes that back. */
+  readonly evicting?: boolean | undefined;
+  readonly tags?: readonly string[] | undefined;
 }
 
 export interface AccountUseCases {
@@ -174,4 +237,5 @@ export type Change =
   | { readonly kind: 'image-deleted'; readonly id: string }
   | { readonly kind: 'upload'; readonly upload: Upload }
   | { readonly kind: 'task'; readonly task: Task }
-  | { readonly kind: 'store'; readonly store: StoreRecord };
+  | { readonly kind: 'store'; readonly store: StoreRecord }
+  | { readonly kind: 'host'; readonly host: Host };

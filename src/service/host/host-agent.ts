@@ -3,12 +3,13 @@ import {
   type AgentEvent,
   type AgentRequest,
   type AgentResponse,
+  type CopyReport,
   type HostReport,
   LINK_VERSION,
   MIN_LINK_VERSION,
   type StoreReport,
 } from '../../contract/link.ts';
-import { isHawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { EngineMeans } from '../../engine/incoming.ts';
 import { TokenBucket } from '../../engine/rate-limit.ts';
 import { AgentEvents } from './agent-events.ts';
@@ -151,6 +152,11 @@ export class HostAgent {
         await this.#copies.remove(storeId, key);
         return {};
       },
+      describeCopies: async ({ copies }) => ({
+        copies: await Promise.all(copies.map(({ storeId, key }) => this.#reportCopy(storeId, key))),
+      }),
+      startPull: () => Promise.reject(new HawserError('unsupported', 'This agent cannot fetch by itself yet.')),
+      stopPull: () => Promise.reject(new HawserError('unsupported', 'This agent cannot fetch by itself yet.')),
       startWork: async (request) => this.#work.start(request),
       pauseWork: async ({ taskId }) => this.#work.pause(taskId),
       resumeWork: async ({ taskId }) => this.#work.resume(taskId),
@@ -175,6 +181,9 @@ export class HostAgent {
       linkVersion: LINK_VERSION,
       minLinkVersion: MIN_LINK_VERSION,
       dataUrls: [...this.#parts.dataUrls()],
+      dataCa: null,
+      agentUrl: null,
+      tags: [],
       stores: await this.#storeReports(),
     };
   }
@@ -187,10 +196,26 @@ export class HostAgent {
     return { state: stat.kind === 'writing' ? 'in-progress' : 'removed', size: 0, storedSize, fingerprint: '' };
   }
 
+  /** A Store that cannot be asked says nothing about what lies on it. */
+  async #reportCopy(storeId: string, key: string): Promise<CopyReport> {
+    const about = { storeId, key };
+    try {
+      const stat = await this.#copies.store(storeId).store.stat(key);
+      if (stat.kind === 'sealed') {
+        const { size, storedSize, fingerprint } = stat;
+        return { ...about, state: 'sealed', size, storedSize, fingerprint };
+      }
+      return { ...about, state: stat.kind, size: 0, storedSize: 0, fingerprint: '' };
+    } catch (error) {
+      if (!isHawserError(error)) throw error;
+      return { ...about, state: 'unreachable', size: 0, storedSize: 0, fingerprint: '' };
+    }
+  }
+
   #storeReports(): Promise<StoreReport[]> {
     return Promise.all(
       this.#parts.stores.map(async ({ storeId, name, store }) => {
-        const about = { storeId, name, driver: store.kind };
+        const about = { storeId, name, driver: store.kind, tags: [] };
         try {
           return { ...about, ...(await store.usage()), problem: null };
         } catch (error) {

@@ -81,6 +81,7 @@ export class HostUpload {
       zeroBytes: zeros.bytes,
       activeAt: this.#activeAt?.toISOString() ?? null,
       connections: this.#underWay.count,
+      pull: null,
       problem: problem === undefined ? null : { code: problem.code, message: problem.message },
       sealed: this.record.state === 'sealed' && vanished === undefined ? this.record.sealed : null,
     };

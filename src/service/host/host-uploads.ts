@@ -252,7 +252,7 @@ function brokenReport(
   problem: { readonly code: string; readonly message: string },
 ): UploadReport {
   const { uploadId, generation, state, declaredSize } = record;
-  const none = { receivedBytes: 0, zeroBytes: 0, activeAt: null, connections: 0, sealed: null };
+  const none = { receivedBytes: 0, zeroBytes: 0, activeAt: null, connections: 0, pull: null, sealed: null };
   return { uploadId, generation, state, declaredSize, ...none, problem };
 }
 

@@ -1,9 +1,13 @@
 import type { TaskResource } from '../../../src/contract/api/task.ts';
 
-const verbs = { upload: 'Upload', verify: 'Verify', digest: 'Digest' } as const satisfies Record<
-  TaskResource['kind'],
-  string
->;
+const verbs = {
+  upload: 'Upload',
+  download: 'Download',
+  clone: 'Clone',
+  replicate: 'Copy',
+  verify: 'Verify',
+  digest: 'Digest',
+} as const satisfies Record<TaskResource['kind'], string>;
 
 export function taskKindText(kind: TaskResource['kind']): string {
   return verbs[kind];

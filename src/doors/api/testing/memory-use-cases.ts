@@ -55,9 +55,9 @@ export function memoryUseCases(): MemoryUseCases {
     },
     stores: {
       list: async () => [store],
-      setEnabled: async (actor, id, enabled) => {
+      change: async (actor, id, change) => {
         if (actor.role !== 'admin') throw new HawserError('forbidden', 'Only an administrator changes a Store.');
-        return { ...found(id, ids.store, store), enabled };
+        return { ...found(id, ids.store, store), enabled: change.enabled ?? store.enabled };
       },
     },
     accounts: accountUseCases(note, revoked),
@@ -77,11 +77,11 @@ function imageUseCases(note: Note): ImageUseCases {
       return { items: [image], next: 'more' };
     },
     get: async (_actor, id) => found(id, ids.image, image),
-    rename: async (_actor, id, name) => ({ ...found(id, ids.image, image), name }),
+    change: async (_actor, id, change) => ({ ...found(id, ids.image, image), name: change.name ?? image.name }),
     remove: async (_actor, id) => note('images.remove', id),
     source: async (_actor, id) =>
       found(id, ids.image, { image, hostId: ids.host, storeId: ids.store, key: 'copies/secret-key' }),
-    access: async () => ({ url: 'http://127.0.0.1:7802/data/v1/copies/x', token: 'ticket', expiresAt: at }),
+    access: async () => ({ url: 'http://127.0.0.1:7802/data/v1/copies/x', token: 'ticket', ca: null, expiresAt: at }),
     verify: async () => task,
     digest: async (_actor, _id, algorithm) => {
       note('images.digest', algorithm);
@@ -111,7 +111,7 @@ function uploadUseCases(note: Note): UploadUseCases {
     },
     get: async (_actor, id) => found(id, ids.upload, upload),
     target: async (_actor, id) => found(id, ids.upload, { uploadId: id, hostId: ids.host, generation: 1 }),
-    access: async () => ({ url: 'http://127.0.0.1:7802/data/v1/uploads/x', token: 'ticket', expiresAt: at }),
+    access: async () => ({ url: 'http://127.0.0.1:7802/data/v1/uploads/x', token: 'ticket', ca: null, expiresAt: at }),
     finish: async (_actor, id, request) => {
       note('uploads.finish', request);
       return { upload: found(id, ids.upload, upload), image };
