@@ -1,5 +1,4 @@
 import type { Range } from '../core/range.ts';
-import type { Extent } from './store.ts';
 
 /** How a Device does it: by itself, by us in bounded steps, or not at all. */
 export type DeviceTrait = 'native' | 'emulated' | 'none';
@@ -23,8 +22,10 @@ export interface Device extends AsyncDisposable {
   zero(range: Range, signal?: AbortSignal): Promise<void>;
   /** What was written before survives a power cut once this resolves. */
   flush(signal?: AbortSignal): Promise<void>;
-  /** In order, without gaps, adjacent ones of one kind merged as far as is cheap. All `data` where it cannot tell. */
-  extents(range: Range, signal?: AbortSignal): AsyncIterable<Extent>;
+  /** In order, without gaps, adjacent ones of one kind merged as far as is cheap. All data where it cannot tell. */
+  extents(range: Range, signal?: AbortSignal): AsyncIterable<DeviceExtent>;
+  /** What changed since a checkpoint; undefined where no dirty bitmap was asked for. */
+  readonly dirty?: ((range: Range, signal?: AbortSignal) => AsyncIterable<DirtyExtent>) | undefined;
 }
 
 export interface DeviceTraits {
@@ -33,4 +34,14 @@ export interface DeviceTraits {
   readonly extents: DeviceTrait;
   /** Writes that several connections may send side by side. */
   readonly writers: number;
+}
+
+/** As NBD's base:allocation tells it: `zero` reads as zeros, `hole` takes no space (a backing file may show through). */
+export interface DeviceExtent extends Range {
+  readonly zero: boolean;
+  readonly hole: boolean;
+}
+
+export interface DirtyExtent extends Range {
+  readonly dirty: boolean;
 }
