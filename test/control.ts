@@ -24,6 +24,7 @@ export async function testControl(
   agents: readonly PlainAgent[],
   uploads: Readonly<Record<string, unknown>> = {},
   limits: Readonly<Record<string, unknown>> = {},
+  copies: Readonly<Record<string, unknown>> = {},
 ): Promise<TestControl> {
   let offset = 0;
   const lines: Record<string, unknown>[] = [];
@@ -33,7 +34,7 @@ export async function testControl(
   const control = createControl({
     db: open.db,
     waker,
-    config: configSchema.parse({ uploads, limits }),
+    config: configSchema.parse({ uploads, limits, copies }),
     randomId: randomUUID,
     now: () => new Date(Date.now() + offset),
     log,

@@ -73,6 +73,28 @@ export const configSchema = z.object({
       maxSize: limit.default(null).describe('Largest Image that is accepted, bytes; null: no limit.'),
     })
     .prefault({}),
+  copies: z
+    .object({
+      perHost: z
+        .number()
+        .int()
+        .nonnegative()
+        .default(5)
+        .describe('Missing Copies that one host fetches at the same time; 0: none are made by themselves.'),
+      recheckSeconds: z
+        .number()
+        .int()
+        .positive()
+        .default(600)
+        .describe('How often each Copy is looked at: whether it is there, and as it was when it was sealed.'),
+      awaySeconds: z
+        .number()
+        .int()
+        .nonnegative()
+        .default(300)
+        .describe('Copies of a host that was silent for so long no longer count, and are made elsewhere.'),
+    })
+    .prefault({}),
   limits: z
     .object({
       totalRate: limit.default(null).describe('Bytes per second over everything; null: no limit.'),

@@ -132,7 +132,7 @@ async function startControl(config: Config, { log, folder, stack }: ControlParts
   const control = createControl({
     db: database.db,
     waker: database.waker,
-    config: { uploads: config.uploads, limits: config.limits },
+    config: { uploads: config.uploads, copies: config.copies, limits: config.limits },
     randomId: randomUUID,
     now: () => new Date(),
     log,

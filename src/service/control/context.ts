@@ -27,6 +27,12 @@ export interface ControlConfig {
     readonly awayAfterSeconds: number;
     readonly maxSize: number | null;
   };
+  readonly copies: {
+    /** Inbound pulls of one host that make missing Copies; 0: off. */
+    readonly perHost: number;
+    readonly recheckSeconds: number;
+    readonly awaySeconds: number;
+  };
   readonly limits: {
     readonly taskRate: number | null;
     readonly userRate: number | null;
