@@ -1,8 +1,26 @@
 import type { z } from 'zod';
 import { API_PREFIX, type Page } from '../contract/api/common.ts';
-import { type ExtentList, extentList, type ImageResource, imagePage, imageResource } from '../contract/api/image.ts';
+import {
+  type HostResource,
+  type hostChange,
+  hostList,
+  hostResource,
+  type JoinTokenResource,
+  joinTokenCreated,
+  joinTokenList,
+  type joinTokenRequest,
+} from '../contract/api/host.ts';
+import {
+  type ExtentList,
+  extentList,
+  type ImageCreate,
+  type ImageResource,
+  type imageChange,
+  imagePage,
+  imageResource,
+} from '../contract/api/image.ts';
 import { type loginRequest, type Me, me, tokenAnswer, tokenList } from '../contract/api/session.ts';
-import { type StoreResource, storeList, storeResource } from '../contract/api/store.ts';
+import { type StoreResource, type storeChange, storeList, storeResource } from '../contract/api/store.ts';
 import { type TaskResource, taskEvents, taskPage, taskResource } from '../contract/api/task.ts';
 import {
   type DataAccess,
@@ -56,6 +74,10 @@ export type TaskListQuery = ListQuery & {
 export type Login = z.input<typeof loginRequest>;
 export type TokenAnswer = z.infer<typeof tokenAnswer>;
 export type TokenItem = z.infer<typeof tokenList>['items'][number];
+export type HostChange = z.input<typeof hostChange>;
+export type StoreChange = z.input<typeof storeChange>;
+export type ImageChange = z.input<typeof imageChange>;
+export type JoinTokenCreated = z.infer<typeof joinTokenCreated>;
 export type TaskEventItem = z.infer<typeof taskEvents>['items'][number];
 
 interface Call<T extends z.ZodType | null> {
@@ -123,8 +145,23 @@ export class ApiClient {
   image(id: string, signal?: AbortSignal): Promise<ImageResource> {
     return this.#call({ method: 'GET', path: `/images/${segment(id)}`, answer: imageResource, signal });
   }
-  renameImage(id: string, name: string): Promise<ImageResource> {
-    return this.#call({ method: 'PATCH', path: `/images/${segment(id)}`, body: { name }, answer: imageResource });
+  changeImage(id: string, body: ImageChange): Promise<ImageResource> {
+    return this.#call({ method: 'PATCH', path: `/images/${segment(id)}`, body, answer: imageResource });
+  }
+  /** One that the agents fetch by themselves. The same `key` from the same user gets the same Image. */
+  createImage(body: ImageCreate, key: string, signal?: AbortSignal): Promise<ImageResource> {
+    const headers = { 'idempotency-key': key };
+    return this.#call({ method: 'POST', path: '/images', body, headers, answer: imageResource, signal });
+  }
+  /** One more Copy, on this Store or one that Hawser chooses. */
+  addCopy(id: string, storeId?: string): Promise<TaskResource> {
+    const body = storeId === undefined ? {} : { storeId };
+    return this.#call({ method: 'POST', path: `/images/${segment(id)}/copies`, body, answer: taskResource });
+  }
+  /** Removes these Copies, all or none. */
+  cleanup(id: string, copyIds: readonly string[]): Promise<ImageResource> {
+    const path = `/images/${segment(id)}/cleanup`;
+    return this.#call({ method: 'POST', path, body: { copyIds }, answer: imageResource });
   }
   removeImage(id: string): Promise<void> {
     return this.#call({ method: 'DELETE', path: `/images/${segment(id)}`, answer: null });
@@ -198,8 +235,32 @@ export class ApiClient {
   stores(signal?: AbortSignal): Promise<readonly StoreResource[]> {
     return this.#call({ method: 'GET', path: '/stores', answer: storeList, signal }).then((list) => list.items);
   }
-  setStoreEnabled(id: string, enabled: boolean): Promise<StoreResource> {
-    return this.#call({ method: 'PATCH', path: `/stores/${segment(id)}`, body: { enabled }, answer: storeResource });
+  changeStore(id: string, body: StoreChange): Promise<StoreResource> {
+    return this.#call({ method: 'PATCH', path: `/stores/${segment(id)}`, body, answer: storeResource });
+  }
+
+  hosts(signal?: AbortSignal): Promise<readonly HostResource[]> {
+    return this.#call({ method: 'GET', path: '/hosts', answer: hostList, signal }).then((list) => list.items);
+  }
+  host(id: string, signal?: AbortSignal): Promise<HostResource> {
+    return this.#call({ method: 'GET', path: `/hosts/${segment(id)}`, answer: hostResource, signal });
+  }
+  changeHost(id: string, body: HostChange): Promise<HostResource> {
+    return this.#call({ method: 'PATCH', path: `/hosts/${segment(id)}`, body, answer: hostResource });
+  }
+  /** `force`: also while it is online or Copies are counted on it; those are lost. */
+  removeHost(id: string, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
+    const query = force ? { force: 'true' } : {};
+    return this.#call({ method: 'DELETE', path: `/hosts/${segment(id)}`, query, answer: null });
+  }
+  joinTokens(): Promise<readonly JoinTokenResource[]> {
+    return this.#call({ method: 'GET', path: '/join-tokens', answer: joinTokenList }).then((list) => list.items);
+  }
+  createJoinToken(body: z.input<typeof joinTokenRequest>): Promise<JoinTokenCreated> {
+    return this.#call({ method: 'POST', path: '/join-tokens', body, answer: joinTokenCreated, once: true });
+  }
+  removeJoinToken(id: string): Promise<void> {
+    return this.#call({ method: 'DELETE', path: `/join-tokens/${segment(id)}`, answer: null });
   }
 
   async #bytes(path: string, query: Record<string, number>, signal?: AbortSignal): Promise<Uint8Array> {

@@ -18,33 +18,41 @@ export type Found =
 export async function findOrBegin(options: UploadOptions, patience: Patience, signal: AbortSignal): Promise<Found> {
   const { api, uploadId, restart = false } = options;
   if (uploadId !== undefined) {
-    const upload = await api.upload(uploadId, signal);
+    const upload = await patience.persist(() => api.upload(uploadId, signal), passesByItself);
     refuseEnded(upload);
     refuseOtherSize(upload, options);
     return await opened(upload, options, patience);
   }
-  const known = await unfinishedOf(options, signal);
+  const known = await unfinishedOf(options, patience, signal);
   if (!restart) {
     const unfinished = known.find((upload) => upload.state !== 'sealed');
     if (unfinished !== undefined) return await opened(unfinished, options, patience);
     for (const upload of known) {
-      const image = await imageOf(upload, options, signal);
+      const image = await patience.persist(() => imageOf(upload, options, signal), passesByItself);
       if (image !== null) return { kind: 'there', upload, image };
     }
   } else for (const upload of known) if (upload.state !== 'sealed') await api.cancelUpload(upload.id);
   return { kind: 'begun', upload: await begin(options, patience, signal) };
 }
 
-async function unfinishedOf(options: UploadOptions, signal: AbortSignal): Promise<readonly UploadResource[]> {
+async function unfinishedOf(
+  options: UploadOptions,
+  patience: Patience,
+  signal: AbortSignal,
+): Promise<readonly UploadResource[]> {
   const { api, name, source } = options;
   const wanted = { name, fingerprint: source.fingerprint, limit: 100 };
   const found: UploadResource[] = [];
-  const pages = allOf((cursor) => api.uploads({ ...wanted, ...(cursor === undefined ? {} : { cursor }) }, signal));
+  const pages = allOf((cursor) => {
+    const query = { ...wanted, ...(cursor === undefined ? {} : { cursor }) };
+    return patience.persist(() => api.uploads(query, signal), passesByItself);
+  });
   for await (const upload of pages) {
     const same = upload.name === name && upload.fingerprint === source.fingerprint;
+    const ours = upload.purpose === 'fill' && upload.source.kind === 'client';
     const lives = ['open', 'paused', 'finishing'].includes(upload.state);
     const finished = upload.state === 'sealed' && source.kind === 'file';
-    if (same && upload.declaredSize === source.size && (lives || finished)) found.push(upload);
+    if (same && ours && upload.declaredSize === source.size && (lives || finished)) found.push(upload);
   }
   return found;
 }
@@ -67,7 +75,7 @@ async function imageOf(upload: UploadResource, options: UploadOptions, signal: A
 }
 
 function begin(options: UploadOptions, patience: Patience, signal: AbortSignal): Promise<UploadResource> {
-  const { api, dataSize, digest, format, imageId, name, newId, source, storeId } = options;
+  const { api, dataSize, digest, format, imageId, name, newId, placement, source, storeId } = options;
   const request: UploadRequest = {
     name,
     fingerprint: source.fingerprint,
@@ -77,13 +85,15 @@ function begin(options: UploadOptions, patience: Patience, signal: AbortSignal):
     ...(digest === undefined ? {} : { digest }),
     ...(storeId === undefined ? {} : { storeId }),
     ...(imageId === undefined ? {} : { imageId }),
+    ...(placement === undefined ? {} : { placement }),
   };
   const key = newId();
   // A full store is said at once: nothing was sent yet and a person may choose another one.
-  return patience.persist(
-    () => api.beginUpload(request, key, signal),
-    (error) => error.code === 'unavailable' || error.code === 'too-many',
-  );
+  return patience.persist(() => api.beginUpload(request, key, signal), passesByItself);
+}
+
+function passesByItself({ code }: HawserError): boolean {
+  return code === 'unavailable' || code === 'too-many';
 }
 
 function refuseOtherSize(upload: UploadResource, { source }: UploadOptions): void {

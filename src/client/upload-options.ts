@@ -20,6 +20,8 @@ export interface UploadOptions {
   readonly storeId?: string;
   /** Fill this failed Image again. */
   readonly imageId?: string;
+  /** How many Copies there shall be and where, for an Image that is begun. */
+  readonly placement?: UploadRequest['placement'];
   /** Bytes that are not holes, when known. */
   readonly dataSize?: number;
   /** Go on with this one instead of looking for one. */

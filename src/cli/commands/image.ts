@@ -75,7 +75,7 @@ export async function removeImage(text: string, options: GlobalOptions): Promise
 export async function renameImage(text: string, name: string, options: GlobalOptions): Promise<void> {
   await connected(options, async ({ api }) => {
     const image = await findImage(api, text);
-    const renamed = await api.renameImage(image.id, name);
+    const renamed = await api.changeImage(image.id, { name });
     if (options.json === true) printJson(renamed);
     else note(`${printable(image.name)} is ${printable(renamed.name)} now.`, options);
   });
