@@ -36,10 +36,10 @@ import {
   uploadPage,
   uploadResource,
 } from '../contract/api/upload.ts';
+import { backoffMs } from '../core/backoff.ts';
 import type { DigestAlgorithm } from '../core/digest.ts';
 import { HawserError, toHawserError } from '../core/errors.ts';
 import type { Range } from '../core/range.ts';
-import { backoffMs } from './backoff.ts';
 import type { Clock, Fetch, FetchAnswer } from './ports.ts';
 import { errorOfAnswer, errorOfConnection } from './problem.ts';
 

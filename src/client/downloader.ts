@@ -1,13 +1,13 @@
 import type { ImageResource } from '../contract/api/image.ts';
+import type { BackoffLimits } from '../core/backoff.ts';
 import { leafCount } from '../core/digest.ts';
 import { HawserError } from '../core/errors.ts';
+import { following, inLanes } from '../core/in-lanes.ts';
 import { rangeEnd } from '../core/range.ts';
 import type { ApiClient } from './api-client.ts';
-import type { BackoffLimits } from './backoff.ts';
 import { DataRoute } from './data-route.ts';
 import type { DownloadSink } from './download-sink.ts';
 import { FetchedBlocks } from './fetched-blocks.ts';
-import { following, inLanes } from './in-lanes.ts';
 import { LeafTable } from './leaf-table.ts';
 import { Patience } from './patience.ts';
 import type { Clock, DownloadTransport, FileSource, Hashing, SourceExtent } from './ports.ts';

@@ -1,5 +1,5 @@
+import { type BackoffLimits, backoffMs, defaultBackoff } from '../core/backoff.ts';
 import { type HawserError, toHawserError } from '../core/errors.ts';
-import { type BackoffLimits, backoffMs, defaultBackoff } from './backoff.ts';
 import type { Clock } from './ports.ts';
 import type { Waiting } from './upload-progress.ts';
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { backoffMs } from '../core/backoff.ts';
 import { TREE_BLOCK } from '../core/digest.ts';
 import { type Range, RangeSet, rangeEnd } from '../core/range.ts';
 import { Acknowledged } from './acknowledged.ts';
-import { backoffMs } from './backoff.ts';
 import { ChunkSizer } from './chunk-sizer.ts';
 import type { FileSource, SourceExtent } from './ports.ts';
 import { errorOfAnswer } from './problem.ts';

@@ -1,9 +1,9 @@
 import { blockLength, TREE_BLOCK } from '../core/digest.ts';
 import { HawserError } from '../core/errors.ts';
+import { inLanes } from '../core/in-lanes.ts';
 import { type Range, RangeSet, rangeEnd } from '../core/range.ts';
 import type { Acknowledged } from './acknowledged.ts';
 import type { Delivery } from './delivery.ts';
-import { inLanes } from './in-lanes.ts';
 import type { LeafTable } from './leaf-table.ts';
 import type { FileSource, Hashing, StreamSource } from './ports.ts';
 import { cutSource, readCut, type SourceCut, wholeBlocks } from './source-cuts.ts';

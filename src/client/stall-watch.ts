@@ -1,5 +1,5 @@
 import { HawserError } from '../core/errors.ts';
-import { following } from './in-lanes.ts';
+import { following } from '../core/in-lanes.ts';
 import type { Clock } from './ports.ts';
 
 export interface StallLimits {

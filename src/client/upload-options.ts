@@ -1,6 +1,6 @@
 import type { UploadRequest } from '../contract/api/upload.ts';
+import type { BackoffLimits } from '../core/backoff.ts';
 import type { ApiClient } from './api-client.ts';
-import type { BackoffLimits } from './backoff.ts';
 import type { Clock, Hashing, Source, UploadTransport } from './ports.ts';
 import type { UploadProgress } from './upload-progress.ts';
 

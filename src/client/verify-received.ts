@@ -1,7 +1,7 @@
 import { blockLength, LEAF_BYTES, leafCount, TREE_BLOCK } from '../core/digest.ts';
 import { HawserError } from '../core/errors.ts';
+import { inLanes } from '../core/in-lanes.ts';
 import { type Range, RangeSet, rangeEnd } from '../core/range.ts';
-import { inLanes } from './in-lanes.ts';
 import { type LeafTable, sameBytes, toHex, zeroLeaf } from './leaf-table.ts';
 import type { FileSource, Hashing } from './ports.ts';
 import { cutSource, readCut, type SourceCut, wholeBlocks } from './source-cuts.ts';
