@@ -10,6 +10,29 @@ export interface ByteSource {
    * whatever `take` threw, and with the signal's reason after an abort; it hands over nothing after that.
    */
   drain(take: (chunk: Uint8Array) => Promise<void> | undefined, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Lends the connection that the bytes come from, when it is one that others can read: not behind TLS,
+   * not cut up by chunked encoding. Once, and before `drain`, which then hands over what the borrower
+   * left. Undefined when it cannot.
+   */
+  lend?(): LentConnection | undefined;
+}
+
+/** A connection that nobody else reads before it is given back. */
+export interface LentConnection {
+  /** Descriptor of the socket, valid until `giveBack`. */
+  readonly fd: number;
+  /** Bytes that had been read from it already; they come first. */
+  readonly lead: Uint8Array;
+  /** Fires when its owner has closed it. */
+  readonly closed: AbortSignal;
+  /** So many bytes more of the source, the lead included, are with the borrower. */
+  took(bytes: number): void;
+  /** The owner reads on, from the first byte that was not taken. */
+  giveBack(): void;
+  /** Instead: how far it was read is not known, so it is closed. */
+  abandon(): void;
 }
 
 /** Where bytes go, in order: a response body. */

@@ -3,8 +3,12 @@ import { intersect, type Range, rangeEnd } from '../core/range.ts';
 
 /** A stretch that is being written (others wait for it) or is held back until its Content-Digest is known (others may take it). */
 export interface Claim extends Range {
+  offset: number;
+  length: number;
   phase: 'writing' | 'held';
   taken: boolean;
+  /** Asks who writes there to give up the rest soon, because another wants it. */
+  readonly recall: (() => void) | undefined;
   readonly settled: Promise<void>;
   readonly settle: () => void;
 }
@@ -30,6 +34,7 @@ export class Claims {
     for (;;) {
       const busy = this.#overlapping(range).find((claim) => claim.phase === 'writing');
       if (busy === undefined) return act();
+      busy.recall?.();
       await busy.settled;
     }
   }
@@ -42,13 +47,18 @@ export class Claims {
     }
   }
 
-  claim(range: Range): Claim {
+  isFree(range: Range): boolean {
+    return this.#overlapping(range).length === 0;
+  }
+
+  claim(range: Range, recall?: () => void): Claim {
     const { promise: settled, resolve: settle } = Promise.withResolvers<void>();
     const claim: Claim = {
       offset: range.offset,
       length: range.length,
       phase: 'writing',
       taken: false,
+      recall,
       settled,
       settle,
     };

@@ -1,11 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
 import { TREE_BLOCK } from '../core/digest.ts';
 import { HawserError, isHawserError } from '../core/errors.ts';
+import type { Mover } from '../core/mover.ts';
 import { cutAt, type Range, rangeEnd } from '../core/range.ts';
 import type { BlockWriter } from '../stores/store.ts';
 import { type Claim, Claims, conflict } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
 import { blocksOf, Received, readLeaves, without } from './received.ts';
+import { type Held, type Reservation, recordOf, settleBoth } from './segments.ts';
 import type { Slab, SlabPool } from './slab-pool.ts';
 import type { LeafList } from './tree-digest.ts';
 import type { JournalRecord, UploadJournal } from './upload-journal.ts';
@@ -20,12 +22,8 @@ const LOOKED_AT_ONCE = 65_536;
 export interface EngineMeans {
   readonly slabs: SlabPool;
   readonly hashes: HashPool;
-}
-
-/** A segment on disk whose record waits for the digest of the whole body. */
-export interface Held {
-  readonly record: JournalRecord & Range;
-  readonly claim: Claim;
+  /** A thread that receives bodies by itself; undefined where there is none. */
+  readonly mover?: Mover | undefined;
 }
 
 /**
@@ -126,6 +124,28 @@ export class Incoming {
   /** The digest was wrong or the body broke off: what was held never was. */
   drop(held: readonly Held[]): void {
     this.#claims.release(held.map(({ claim }) => claim));
+  }
+
+  /**
+   * The whole range for a writer outside; undefined when some of it was received or is being written. `recall`
+   * is called when others want some of it; they wait until it is released.
+   */
+  reserve(range: Range, recall: () => void): Reservation | undefined {
+    const [first] = this.received.all.missing(range);
+    if (first?.length !== range.length || !this.#claims.isFree(range)) return undefined;
+    const claim = this.#claims.claim(range, recall);
+    return {
+      acknowledge: async (segments) => {
+        for (const { offset, length, sha256 } of segments)
+          if (sha256 === null) await this.writer.zero({ offset, length });
+        await this.#acknowledge(segments.map(recordOf));
+        const next = segments.at(-1);
+        if (next === undefined) return;
+        claim.length = rangeEnd(claim) - rangeEnd(next);
+        claim.offset = rangeEnd(next);
+      },
+      release: () => this.#claims.release([claim]),
+    };
   }
 
   /** The range is zeros; where data was received before, that must be zeros. */
@@ -384,12 +404,4 @@ export class Incoming {
   async #forget({ offset, length }: Range): Promise<void> {
     await this.#append([{ kind: 'discard', offset, length }]);
   }
-}
-
-/** Waits for both, also when one fails: the buffer must not be reused while the other still reads it. */
-async function settleBoth<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
-  const [left, right] = await Promise.allSettled([a, b]);
-  if (left.status === 'rejected') throw left.reason;
-  if (right.status === 'rejected') throw right.reason;
-  return [left.value, right.value];
 }

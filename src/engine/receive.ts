@@ -2,8 +2,10 @@ import type { ByteSource } from '../core/bytes.ts';
 import { TREE_BLOCK } from '../core/digest.ts';
 import { HawserError } from '../core/errors.ts';
 import type { FlatAlgorithm, HashStream } from './hash-pool.ts';
-import type { EngineMeans, Held, Incoming } from './incoming.ts';
+import type { EngineMeans, Incoming } from './incoming.ts';
+import { type MovedBody, moveBody, NOTHING_MOVED } from './move-body.ts';
 import type { RateLimit } from './rate-limit.ts';
+import type { Held } from './segments.ts';
 import type { Slab } from './slab-pool.ts';
 
 /**
@@ -40,16 +42,35 @@ export async function receiveBody(
   source: ByteSource,
   signal: AbortSignal,
 ): Promise<number> {
-  const body = new Body(parts, request, signal);
+  const moved = await moveIfPossible(parts, request, source, signal);
+  const body = new Body(parts, rest(request, moved.bytes), signal);
   try {
+    if (moved.rest.length > 0) await body.take(moved.rest);
     await source.drain((chunk) => body.take(chunk), signal);
-    return await body.end();
+    return moved.bytes + (await body.end());
   } catch (error) {
     await body.breakOff();
     throw error;
   } finally {
     body.dispose();
   }
+}
+
+/** Whatever looks at the bytes or holds them up needs the ordinary path. */
+async function moveIfPossible(
+  parts: { readonly incoming: Incoming; readonly means: EngineMeans },
+  { offset, length, end, digest, limit, watch, onBytes }: BodyRequest,
+  source: ByteSource,
+  signal: AbortSignal,
+): Promise<MovedBody> {
+  const plain = digest === undefined && limit === undefined && watch === undefined;
+  if (!plain || length === null || (end !== null && offset + length > end)) return NOTHING_MOVED;
+  return moveBody(parts, { range: { offset, length }, onBytes }, source, signal);
+}
+
+function rest(request: BodyRequest, bytes: number): BodyRequest {
+  const { offset, length } = request;
+  return { ...request, offset: offset + bytes, length: length === null ? null : length - bytes };
 }
 
 interface Segment {

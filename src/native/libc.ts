@@ -17,6 +17,8 @@ export interface Libc {
   renameNoReplace(from: string, to: string): Promise<void>;
   /** flock(2), exclusive and without waiting; throws EWOULDBLOCK when another has it. It goes with the process. */
   lock(fd: number): void;
+  /** A second descriptor of the same open file or socket, not inherited by children (F_DUPFD_CLOEXEC). */
+  duplicate(fd: number): number;
 }
 
 export interface FilePosition {
@@ -59,6 +61,7 @@ const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const F_DUPFD_CLOEXEC = 1030;
 
 type Koffi = typeof import('koffi');
 type Native = ReturnType<ReturnType<Koffi['load']>['func']>;
@@ -95,6 +98,7 @@ function bind(koffi: Koffi): Libc {
   const ioctl = find('int ioctl(int fd, unsigned long request, int argument)');
   const renameat2 = find('int renameat2(int fromFd, const char *from, int toFd, const char *to, uint flags)');
   const flock = find('int flock(int fd, int operation)');
+  const fcntl = find('int fcntl(int fd, int command, ...)');
 
   const names = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
   const failed = (syscall: string, errno: number) => new SystemCallError(syscall, names.get(errno) ?? `errno ${errno}`);
@@ -131,6 +135,12 @@ function bind(koffi: Koffi): Libc {
     lock(fd) {
       if (flock === undefined) throw new SystemCallError('flock', 'ENOSYS');
       if (flock(fd, LOCK_EX | LOCK_NB) < 0) throw failed('flock', koffi.errno());
+    },
+    duplicate(fd) {
+      if (fcntl === undefined) throw new SystemCallError('fcntl', 'ENOSYS');
+      const copy = Number(fcntl(fd, F_DUPFD_CLOEXEC, 'int', 0));
+      if (copy < 0) throw failed('fcntl', koffi.errno());
+      return copy;
     },
   };
 }

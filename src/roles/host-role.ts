@@ -10,6 +10,7 @@ import { SlabPool } from '../engine/slab-pool.ts';
 import type { DataFolder } from '../host/data-folder.ts';
 import { socketPath } from '../host/socket-path.ts';
 import { openStateFolder } from '../host/state-folder.ts';
+import { openSocketMover } from '../native/socket-mover.ts';
 import { HostAgent } from '../service/host/host-agent.ts';
 import type { HostLog, HostStore } from '../service/host/ports.ts';
 import { openStore } from '../stores/index.ts';
@@ -60,6 +61,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   }
   const state = await openStateFolder(folder.at('agent'));
   const hashes = new HashPool(Math.min(4, availableParallelism()));
+  const mover = openSocketMover();
   const agent = await HostAgent.start({
     hostId: identity.hostId,
     name: identity.name,
@@ -68,7 +70,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     dataUrls: parts.dataUrls,
     stores,
     state,
-    means: { slabs: new SlabPool(SLABS), hashes },
+    means: { slabs: new SlabPool(SLABS), hashes, mover },
     totalRate: config.limits.totalRate,
     now: () => new Date(),
     monotonic: () => performance.now(),
@@ -87,6 +89,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
       await door.close();
       await Promise.all(stores.map(({ store }) => store.close()));
       await hashes[Symbol.asyncDispose]();
+      await mover?.[Symbol.asyncDispose]();
     },
   };
 }

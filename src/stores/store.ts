@@ -115,6 +115,14 @@ export interface BlockWriter extends AsyncDisposable {
    */
   write(buffer: Uint8Array, offset: number): Promise<void>;
 
+  /**
+   * Lends the descriptor of the object's file, for pwrite(2) into `range` by another thread; absent or
+   * undefined where there is none or where every write must pass through here. Such a write is as good
+   * as `write`; one that fails is tried again through `write`, which says what is wrong. Whatever
+   * changes the size or the place of the object, and disposing, waits until it is given back.
+   */
+  lend?(range: Range): Promise<LentFile | undefined>;
+
   /** Makes the range read as zeros and gives its space back where it can; bounded steps inside. */
   zero(range: Range, signal?: AbortSignal): Promise<void>;
 
@@ -141,6 +149,14 @@ export interface BlockWriter extends AsyncDisposable {
 
   /** Removes what was written; does nothing when its key was removed. Throws `conflict` once sealed. */
   discard(): Promise<void>;
+}
+
+export interface LentFile {
+  readonly fd: number;
+  /** `range` has been written, wholly. */
+  wrote(range: Range): void;
+  /** Nobody writes through `fd` any more. Repeatable. */
+  giveBack(): void;
 }
 
 /** A sealed object. */

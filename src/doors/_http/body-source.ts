@@ -2,13 +2,14 @@ import type { IncomingMessage } from 'node:http';
 import type { ByteSource } from '../../core/bytes.ts';
 import { HawserError } from '../../core/errors.ts';
 import { passedInBuffers } from '../../native/young-garbage.ts';
+import { lendConnection } from './lent-connection.ts';
 
 /** A body that says nothing for so long is given up; what arrived is kept. */
 const IDLE_MS = 120_000;
 
 /** The body of a request, chunk by chunk as the socket gives it, held back while the taker is busy. Never destroys the request. */
 export function bodySource(request: IncomingMessage): ByteSource {
-  return { drain: (take, signal) => drain(request, take, signal) };
+  return { drain: (take, signal) => drain(request, take, signal), lend: () => lendConnection(request) };
 }
 
 function drain(
@@ -70,7 +71,9 @@ function drain(
     if (signal.aborted) return fail(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
-    if (request.destroyed && !request.readableEnded) onClose();
+    if (request.readableEnded) onEnd();
+    else if (request.destroyed) onClose();
+    else request.resume(); // it stands still when it was lent
   });
 }
 

@@ -3,7 +3,7 @@ import { type Range, rangeEnd } from '../../core/range.ts';
 import { copyRange, reflink } from '../../native/copy.ts';
 import { localExtents } from '../../native/extents.ts';
 import { checkInside, checkRange } from '../key.ts';
-import type { BlockWriter, Placement } from '../store.ts';
+import type { BlockWriter, LentFile, Placement } from '../store.ts';
 import { closeFile, readUpTo, statFile, syncData, syncFile, truncateFile } from './descriptor.ts';
 import { fileFailure } from './failure.ts';
 import type { Folder } from './folder.ts';
@@ -78,6 +78,25 @@ export class FileWriter implements BlockWriter {
     } finally {
       this.#left();
     }
+  }
+
+  async lend(range: Range): Promise<LentFile> {
+    while (this.#barrier !== undefined) await this.#barrier;
+    this.#checkWritable();
+    checkRange(range.offset, range.length);
+    this.#touched = Math.max(this.#touched, rangeEnd(range));
+    this.#outstanding++;
+    let lent = true;
+    return {
+      fd: this.#fd,
+      wrote: (written) => {
+        this.#size = Math.max(this.#size, rangeEnd(written));
+      },
+      giveBack: () => {
+        if (lent) this.#left();
+        lent = false;
+      },
+    };
   }
 
   /** Takes over the `size` bytes of another file: shares its blocks where the filesystem can, else copies its data in the kernel. */

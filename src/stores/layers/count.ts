@@ -25,16 +25,20 @@ export function withCount(store: Store): CountedStore {
       bytes: before.bytes + bytes,
     });
   };
-  const counted = layered(store, async (operation, run) => {
-    try {
-      const result = await run();
-      add(operation.name, 0, operation.bytes);
-      return result;
-    } catch (error) {
-      add(operation.name, 1, 0);
-      throw error;
-    }
-  });
+  const counted = layered(
+    store,
+    async (operation, run) => {
+      try {
+        const result = await run();
+        add(operation.name, 0, operation.bytes);
+        return result;
+      } catch (error) {
+        add(operation.name, 1, 0);
+        throw error;
+      }
+    },
+    ({ name, bytes }) => add(name, 0, bytes),
+  );
   return { store: counted, count: (name) => counts.get(name) ?? none };
 }
 

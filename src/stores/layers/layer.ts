@@ -1,5 +1,5 @@
 import type { Range } from '../../core/range.ts';
-import type { BlockReader, BlockWriter, Extent, Store } from '../store.ts';
+import type { BlockReader, BlockWriter, Extent, LentFile, Store } from '../store.ts';
 
 export type OperationName =
   | 'create'
@@ -33,18 +33,24 @@ export interface Operation {
 /** What a layer does around an operation: `run` may be called never, once or again. */
 export type Around = <T>(operation: Operation, run: () => Promise<T>) => Promise<T>;
 
+/**
+ * Told of a write that was made through a lent descriptor, where `around` cannot stand. A layer that must
+ * stand around every write has none, and then nothing is lent through it.
+ */
+export type Overlook = (write: Operation) => void;
+
 /** A Store whose every operation goes through `around`; closing and disposing do not. */
-export function layered(store: Store, around: Around): Store {
+export function layered(store: Store, around: Around, overlook?: Overlook): Store {
   return {
     kind: store.kind,
     traits: store.traits,
     create: async (request) => {
       const operation = { name: 'create', key: request.key, bytes: 0 } as const;
-      return new LayeredWriter(await around(operation, () => store.create(request)), around);
+      return new LayeredWriter(await around(operation, () => store.create(request)), around, overlook);
     },
     reopen: async (key) => {
       const writer = await around({ name: 'reopen', key, bytes: 0 }, () => store.reopen(key));
-      return new LayeredWriter(writer, around);
+      return new LayeredWriter(writer, around, overlook);
     },
     open: async (key) => {
       const reader = await around({ name: 'open', key, bytes: 0 }, () => store.open(key));
@@ -63,12 +69,28 @@ class LayeredWriter implements BlockWriter {
   readonly placement: BlockWriter['placement'];
   readonly #inner: BlockWriter;
   readonly #around: Around;
+  readonly #overlook: Overlook | undefined;
 
-  constructor(inner: BlockWriter, around: Around) {
+  constructor(inner: BlockWriter, around: Around, overlook: Overlook | undefined) {
     this.key = inner.key;
     this.placement = inner.placement;
     this.#inner = inner;
     this.#around = around;
+    this.#overlook = overlook;
+  }
+
+  async lend(range: Range): Promise<LentFile | undefined> {
+    const overlook = this.#overlook;
+    const file = overlook === undefined ? undefined : await this.#inner.lend?.(range);
+    if (overlook === undefined || file === undefined) return undefined;
+    return {
+      fd: file.fd,
+      wrote: (written) => {
+        overlook({ name: 'write', key: this.key, bytes: written.length });
+        file.wrote(written);
+      },
+      giveBack: () => file.giveBack(),
+    };
   }
 
   write(buffer: Uint8Array, offset: number): Promise<void> {

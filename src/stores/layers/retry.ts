@@ -20,18 +20,23 @@ export interface RetryOptions {
  * owns the key reopens it.
  */
 export function withRetry(store: Store, options: RetryOptions): Store {
-  return layered(store, async (operation, run) => {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await run();
-      } catch (error) {
-        if (attempt >= options.attempts || !isPassing(error)) throw error;
+  return layered(
+    store,
+    async (operation, run) => {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await run();
+        } catch (error) {
+          if (attempt >= options.attempts || !isPassing(error)) throw error;
+        }
+        const pause = Math.min(options.longest, options.first * 2 ** (attempt - 1));
+        await options.sleep(pause * (0.5 + options.random() / 2), operation.signal);
+        operation.signal?.throwIfAborted();
       }
-      const pause = Math.min(options.longest, options.first * 2 ** (attempt - 1));
-      await options.sleep(pause * (0.5 + options.random() / 2), operation.signal);
-      operation.signal?.throwIfAborted();
-    }
-  });
+    },
+    // A write through a lent descriptor that fails comes back as an ordinary one.
+    () => {},
+  );
 }
 
 /** Not everything that is `retryable` passes within seconds: a full Store waits for a person, lost bytes never come back. */

@@ -1,0 +1,60 @@
+import type { Range } from './range.ts';
+
+/**
+ * A thread that receives bodies: from the descriptor of a connection through a buffer that is hashed and
+ * written while it is hot in that thread's cache. The engine decides what it may write; `native/` is
+ * where it lives.
+ */
+export interface Mover {
+  /**
+   * Begins a move. `events` are told in order; `ended` is the last and always comes. Both descriptors must
+   * stay open until then, and nobody else may read the socket.
+   */
+  begin(job: MoveJob, events: MoveEvents): Move;
+}
+
+export interface MoveJob {
+  /** Descriptor of a connected stream socket. */
+  readonly socket: number;
+  /** Bytes of the body that had been read from the socket before; they come first. */
+  readonly lead: Uint8Array;
+  /** Descriptor of the file, written by position. */
+  readonly file: number;
+  /** Where in the file the body goes. Never a byte more is read from the socket. */
+  readonly range: Range;
+  /** What all moves that run now may use, this one included. Theirs until the last of them has ended. */
+  readonly slabs: readonly MoverSlab[];
+}
+
+/** 1 MiB of shared memory. */
+export interface MoverSlab {
+  readonly index: number;
+  readonly shared: SharedArrayBuffer;
+}
+
+export interface Move {
+  /** Stops soon: what has been received is written and told, then it ends. Repeatable. */
+  recall(): void;
+  /** So many of the segments that were told are dealt with; the mover does not run far ahead. */
+  dealtWith(segments: number): void;
+}
+
+export interface MoveEvents {
+  /** In order, each beginning where the one before ended. */
+  moved(segments: readonly MovedSegment[]): void;
+  ended(how: MoveEnd): void;
+}
+
+/** Within one block of the digest tree. */
+export interface MovedSegment extends Range {
+  /** hex of its SHA-256, and it is in the file; null: it is zeros, and nothing was written. */
+  readonly sha256: string | null;
+}
+
+export type MoveEnd =
+  /** All of it came, or it was recalled, or the client says nothing, is gone or has ended early: the socket tells which. */
+  | { readonly kind: 'returned' }
+  /** The file did not take these bytes, which come after the last segment. */
+  | { readonly kind: 'unwritten'; readonly bytes: Uint8Array }
+  /** How far the socket was read is not known. */
+  | { readonly kind: 'lost'; readonly cause: Error };
