@@ -34,15 +34,16 @@ const layers = {
   },
   formats: { may: ['core/'], instead: 'formats is pure over a reader: take the bytes through FormatReader.' },
   engine: {
-    may: ['core/', 'formats/', 'stores/store\\.ts$'],
-    instead: 'engine knows the Store contract (stores/store.ts), no driver: take the Store as an argument.',
+    may: ['core/', 'formats/', 'stores/(store|device)\\.ts$'],
+    instead:
+      'engine knows the contracts of Store and Device (stores/store.ts, stores/device.ts), no driver: take them as arguments.',
   },
   transfer: {
     may: ['core/', 'engine/'],
     instead: 'A plugin moves bytes through engine. Take everything else through the plugin contract.',
   },
   'service/host': {
-    may: ['core/', 'engine/', 'formats/', 'contract/', 'stores/store\\.ts$'],
+    may: ['core/', 'engine/', 'formats/', 'contract/', 'stores/(store|device)\\.ts$'],
     instead: 'Declare what you need in service/host/ports.ts; host or links implements it, roles hands it in.',
   },
   'service/control': {
@@ -55,9 +56,9 @@ const layers = {
     instead: 'db implements service/control/ports.ts. What decides belongs to service/control.',
   },
   host: {
-    may: ['core/', 'native/', 'service/host/ports\\.ts$', 'engine/upload-journal\\.ts$'],
+    may: ['core/', 'native/', 'service/host/([a-z]+-)?ports\\.ts$', 'engine/upload-journal\\.ts$'],
     instead:
-      'host implements service/host/ports.ts over this machine (and keeps the records of engine/upload-journal.ts). What decides belongs to service/host.',
+      'host implements service/host/ports.ts and ticket-ports.ts over this machine (and keeps the records of engine/upload-journal.ts). What decides belongs to service/host.',
   },
   links: {
     may: ['core/', 'contract/', 'service/(control|host)/ports\\.ts$'],
