@@ -20,6 +20,8 @@ const components = {
   chromium: { there: () => existsSync('/usr/bin/chromium'), type: 'apt-get install chromium' },
   nginx: { there: () => existsSync('/usr/sbin/nginx'), type: 'apt-get install nginx-light' },
   strace: { there: () => has('strace'), type: 'apt-get install strace' },
+  zsh: { there: () => has('zsh'), type: 'apt-get install zsh' },
+  fish: { there: () => has('fish'), type: 'apt-get install fish' },
   curl: { there: () => has('curl'), type: 'apt-get install curl' },
 } as const satisfies Record<string, { there: () => boolean; type: string }>;
 

@@ -4,6 +4,7 @@ export const debianPackages = {
   chromium: 'the browser that the page is tested in',
   curl: 'the curl lines that the page and the documents show; a peer in benchmarks',
   e2fsprogs: 'mke2fs: real filesystem images; the file driver on ext4',
+  fish: 'its completion script is tried in it',
   'fonts-dejavu-core': 'a font, without which chromium draws empty boxes',
   iproute2: 'ip: network namespaces, to cut a network',
   mount: 'loop devices with 512 and 4096 byte sectors',
@@ -13,4 +14,5 @@ export const debianPackages = {
   strace: 'counts the bytes that are really read from a sparse file',
   'util-linux': 'setpriv, losetup, unshare',
   xfsprogs: 'mkfs.xfs: the file driver on xfs (reflinks)',
+  zsh: 'its completion script is tried in it',
 } as const satisfies Record<string, string>;

@@ -1,8 +1,10 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { nearest } from '../config/nearest.ts';
 import { exitCodeHelp, exitCodes } from './exit-codes.ts';
+import { imageCommands, transferCommands } from './image-commands.ts';
+import type { Globals, Outcome } from './option-types.ts';
+import { hostCommands, storeCommands, tokenCommands } from './place-commands.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
-import { parseBytes } from './text.ts';
 
 /** Runs one command line and resolves with the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
@@ -25,7 +27,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
 }
 
 /** The whole command tree. What a command does is loaded when it runs. */
-export function buildProgram(outcome: { code: number } = { code: 0 }): Command {
+export function buildProgram(outcome: Outcome = { code: 0 }): Command {
   const program = new Command('hawser')
     .description('Moves disk images: resumable, verified, sparse-aware.')
     .exitOverride()
@@ -55,7 +57,9 @@ export function buildProgram(outcome: { code: number } = { code: 0 }): Command {
   transferCommands(program, globals, outcome);
   imageCommands(program, globals, outcome);
   taskCommands(program, globals, outcome);
-  placeCommands(program, globals);
+  hostCommands(program, globals, outcome);
+  storeCommands(program, globals);
+  tokenCommands(program, globals);
   localCommands(program, globals, outcome);
   return program;
 }
@@ -66,72 +70,6 @@ function noSuchCommand(program: Command, word: string): never {
     program.commands.map((command) => command.name()),
   );
   program.error(`error: there is no command "${word}".${close === undefined ? '' : ` Did you mean ${close}?`}`);
-}
-
-type Globals = () => GlobalOptions;
-type Outcome = { code: number };
-
-function transferCommands(program: Command, globals: Globals, outcome: Outcome): void {
-  program
-    .command('upload')
-    .description('upload a file, a block device or a pipe (-); run it again to go on')
-    .argument('<file>', 'file, block device, or - for what comes through a pipe')
-    .argument('[name]', 'name of the image; the base name of the file when left out')
-    .option('--size <bytes>', 'size of what comes through the pipe (10G, 512M)', bytes)
-    .option('--parallel <n>', 'requests at a time', count, 4)
-    .option('--format <format>', 'raw, qcow2, …; what the first bytes say when left out')
-    .option('--digest <algorithm:hex>', 'what the whole content must have, for example sha256:9f86…')
-    .option('--store <store>', 'name or id of the store to use')
-    .option('--resume <upload>', 'go on with the upload of this id')
-    .option('--restart', 'cancel what is unfinished of this file and begin anew')
-    .addOption(new Option('--chunk-size <bytes>', 'largest request').argParser(bytes).default(8 * 2 ** 20, '8M'))
-    .option('--relay', 'send through the API, not straight to the data listener')
-    .action(async (file: string, name: string | undefined, options) => {
-      outcome.code = await (await import('./commands/upload.ts')).upload(file, name, { ...globals(), ...options });
-    });
-  program
-    .command('download')
-    .description('download an image; run it again to go on')
-    .argument('<image>', 'name, id, or the beginning of an id')
-    .argument('[file]', 'where to; - for a pipe; the name of the image when left out')
-    .option('--force', 'replace a file that exists')
-    .option('--parallel <n>', 'requests at a time', count, 4)
-    .option('--relay', 'fetch through the API, not straight from the data listener')
-    .action(async (image: string, file: string | undefined, options) => {
-      outcome.code = await (await import('./commands/download.ts')).download(image, file, { ...globals(), ...options });
-    });
-}
-
-function imageCommands(program: Command, globals: Globals, outcome: Outcome): void {
-  const image = program.command('image').description('list, show, check, rename and remove images');
-  const load = () => import('./commands/image.ts');
-  const named = (name: string, description: string) =>
-    image.command(name).description(description).argument('<image>', 'name, id, or the beginning of an id');
-  image
-    .command('ls')
-    .description('list images, newest first')
-    .option('--state <state>', 'only these')
-    .option('--search <text>', 'part of a name')
-    .action(async (options) => (await load()).listImages({ ...globals(), ...options }));
-  named('show', 'all that is known of one image').action(async (text) => (await load()).showImage(text, globals()));
-  named('rm', 'remove an image and its bytes').action(async (text) => (await load()).removeImage(text, globals()));
-  named('rename', 'give an image another name')
-    .argument('<name>', 'the new name')
-    .action(async (text, name) => (await load()).renameImage(text, name, globals()));
-  named('verify', 'read all of it and compare')
-    .option('--no-wait', 'do not wait for the end')
-    .action(async (text, options) => {
-      outcome.code = await (await load()).verifyImage(text, { ...globals(), ...options });
-    });
-  named('digest', 'compute a flat digest')
-    .addOption(new Option('--algorithm <name>', 'which one').choices(['sha256', 'sha512', 'md5']).default('sha256'))
-    .option('--no-wait', 'do not wait for the end')
-    .action(async (text, options) => {
-      outcome.code = await (await load()).digestImage(text, { ...globals(), ...options });
-    });
-  named('map', 'show where there is data and where holes').action(async (text) =>
-    (await import('./commands/image-map.ts')).mapImage(text, globals()),
-  );
 }
 
 function taskCommands(program: Command, globals: Globals, outcome: Outcome): void {
@@ -155,32 +93,6 @@ function taskCommands(program: Command, globals: Globals, outcome: Outcome): voi
   for (const action of ['pause', 'resume', 'cancel'] as const) {
     named(action, `${action} it`).action(async (text) => (await load()).actOnTask(text, action, globals()));
   }
-}
-
-function placeCommands(program: Command, globals: Globals): void {
-  const load = () => import('./commands/store.ts');
-  const store = program.command('store').description('list stores');
-  store
-    .command('ls')
-    .description('capacity, free space and state')
-    .action(async () => (await load()).listStores(globals()));
-  const loadTokens = () => import('./commands/token.ts');
-  const token = program.command('token').description('list, create and remove API tokens');
-  token
-    .command('ls')
-    .description('list them; the tokens themselves are not kept')
-    .action(async () => (await loadTokens()).listTokens(globals()));
-  token
-    .command('create')
-    .description('make one; it is shown this once')
-    .argument('<name>', 'what it is for')
-    .option('--expires <seconds>', 'valid for so long', count)
-    .action(async (name, options) => (await loadTokens()).createToken(name, { ...globals(), ...options }));
-  token
-    .command('rm')
-    .description('remove one; it is refused from then on')
-    .argument('<token>', 'id, the beginning of one, or its name')
-    .action(async (text) => (await loadTokens()).removeToken(text, globals()));
 }
 
 function localCommands(program: Command, globals: Globals, outcome: Outcome): void {
@@ -216,16 +128,4 @@ function localCommands(program: Command, globals: Globals, outcome: Outcome): vo
     .addArgument(program.createArgument('<shell>', 'which one').choices(['bash', 'zsh', 'fish']))
     .addHelpText('after', '\nFor example: source <(hawser completion bash)')
     .action(async (shell) => (await import('./commands/completion.ts')).completion(shell, buildProgram()));
-}
-
-function bytes(text: string): number {
-  const value = parseBytes(text);
-  if (value === undefined) throw new InvalidArgumentError('Wanted: bytes, such as 4096, 512M or 10G.');
-  return value;
-}
-
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Wanted: a whole number from 1.');
-  return value;
 }

@@ -4,6 +4,7 @@ import { type DownloadOutcome, type DownloadProgress, downloadImage } from '../.
 import { systemClock } from '../../client/system-clock.ts';
 import type { ImageResource } from '../../contract/api/image.ts';
 import { HawserError } from '../../core/errors.ts';
+import { awaitServer } from '../await-server.ts';
 import { type Connected, connected } from '../connect.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { findImage } from '../find-image.ts';
@@ -29,6 +30,7 @@ export async function download(
   const { signal, release } = stopSignal();
   try {
     return await connected(options, async (open) => {
+      await awaitServer(open, signal, file === '-' ? { ...options, json: false } : options);
       const image = await findImage(open.api, text, (each) => each.state === 'ready');
       const begun = performance.now();
       const seconds = () => (performance.now() - begun) / 1000;

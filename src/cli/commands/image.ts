@@ -1,4 +1,5 @@
 import { allOf } from '../../client/api-client.ts';
+import { shownUrl } from '../../client/url-text.ts';
 import type { ImageResource } from '../../contract/api/image.ts';
 import type { TaskResource } from '../../contract/api/task.ts';
 import { connected } from '../connect.ts';
@@ -6,6 +7,7 @@ import { exitCodes } from '../exit-codes.ts';
 import { findImage } from '../find-image.ts';
 import { type GlobalOptions, note, outWidth, print, printJson } from '../terminal.ts';
 import { formatBytes, printable, table } from '../text.ts';
+import { placementText } from './image-copies.ts';
 import { follow } from './task.ts';
 
 export async function listImages(
@@ -48,19 +50,26 @@ export async function showImage(text: string, options: GlobalOptions): Promise<v
       ['size', size(image.size ?? image.declaredSize)],
       ['virtual size', size(image.virtualSize)],
       ['stored', size(image.storedSize)],
-      ['origin', image.origin],
+      ['origin', originText(image)],
+      ['wants', placementText(image.placement)],
       ['owner', image.owner],
       ['created', image.createdAt],
       ['ready', image.readyAt ?? ''],
       ...image.digests.map((digest) => ['digest', digest] as const),
       ...image.copies.map(
-        (copy) => ['copy', `${copy.state} on ${copy.storeName}${copy.status && `: ${copy.status}`}`] as const,
+        (copy) =>
+          ['copy', `${copy.state} on ${copy.hostName}/${copy.storeName}${copy.status && `: ${copy.status}`}`] as const,
       ),
       ['upload', image.uploadId ?? ''],
       ['task', image.taskId ?? ''],
     ];
     for (const [label, value] of facts) if (value !== '') print(`${label.padEnd(13)} ${printable(value)}`);
   });
+}
+
+function originText({ origin, source }: ImageResource): string {
+  if (source.kind === 'url') return `${origin} from ${shownUrl(source.url)}`;
+  return origin === 'clone' && source.kind === 'copy' ? `clone of ${source.imageId}` : origin;
 }
 
 export async function removeImage(text: string, options: GlobalOptions): Promise<void> {

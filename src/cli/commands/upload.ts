@@ -7,18 +7,21 @@ import type { UploadProgress } from '../../client/upload-progress.ts';
 import { type UploadOutcome, uploadSource } from '../../client/uploader.ts';
 import type { ImageResource } from '../../contract/api/image.ts';
 import { HawserError } from '../../core/errors.ts';
-import { type ImageFormat, imageFormats } from '../../core/formats.ts';
+import { awaitServer } from '../await-server.ts';
 import { type Connected, connected } from '../connect.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { findStore } from '../find-place.ts';
+import { formatOf } from '../format-option.ts';
 import { type LocalFile, openLocalFile } from '../node/file-source.ts';
 import { HashPool } from '../node/hash-pool.ts';
 import { NodeTransport } from '../node/node-transport.ts';
 import { pipeSource } from '../node/pipe-source.ts';
+import { type PlacementOptions, placementOf } from '../placement-options.ts';
 import { ProgressLine } from '../progress-line.ts';
 import { type GlobalOptions, Interrupted, note, print, printJson, stopSignal } from '../terminal.ts';
 import { formatBytes, formatSeconds, printable } from '../text.ts';
 
-export interface UploadCommandOptions extends GlobalOptions {
+export interface UploadCommandOptions extends GlobalOptions, PlacementOptions {
   readonly size?: number;
   readonly parallel: number;
   readonly chunkSize: number;
@@ -48,9 +51,9 @@ async function send(source: Source, name: string, options: UploadCommandOptions,
   let last: UploadProgress | undefined;
   try {
     return await connected(options, async (open) => {
-      await open.api.me(signal);
-      const begun = performance.now();
       try {
+        await awaitServer(open, signal, options);
+        const begun = performance.now();
         const outcome = await run(source, name, { ...options, open, signal, file, onProgress: (now) => (last = now) });
         const image = await settled(open.api, outcome.image, signal, options);
         report({ ...outcome, image }, (performance.now() - begun) / 1000, options);
@@ -75,7 +78,8 @@ interface Run extends UploadCommandOptions {
 
 async function run(source: Source, name: string, options: Run): Promise<UploadOutcome> {
   const { file, format, open, signal, store } = options;
-  const storeId = store === undefined ? undefined : await storeIdOf(open.api, store);
+  const storeId = store === undefined ? undefined : (await findStore(open.api, store)).id;
+  const placement = placementOf(options);
   await using hashing = new HashPool();
   using line = new ProgressLine(name, options);
   return await uploadSource({
@@ -95,6 +99,7 @@ async function run(source: Source, name: string, options: Run): Promise<UploadOu
     ...(format === undefined ? {} : { format: formatOf(format) }),
     ...(options.digest === undefined ? {} : { digest: options.digest }),
     ...(storeId === undefined ? {} : { storeId }),
+    ...(placement === undefined ? {} : { placement }),
     ...(options.resume === undefined ? {} : { uploadId: options.resume }),
     onProgress: (progress) => {
       options.onProgress(progress);
@@ -199,20 +204,4 @@ async function sayHowToGoOn(
 
 function quoted(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
-async function storeIdOf(api: ApiClient, text: string): Promise<string> {
-  const stores = await api.stores();
-  const fitting = stores.filter((store) => store.id === text || store.name === text);
-  const [first] = fitting;
-  if (first !== undefined && fitting.length === 1) return first.id;
-  const list = stores.map((store) => `  ${store.id}  ${store.name} on ${store.hostName}`).join('\n');
-  if (first === undefined) throw new HawserError('not-found', `There is no store "${text}". There are:\n${list}`);
-  throw new HawserError('name-ambiguous', `Several stores are called "${text}"; give the id:\n${list}`);
-}
-
-function formatOf(text: string): ImageFormat | 'auto' {
-  const known = [...imageFormats, 'auto' as const].find((format) => format === text);
-  if (known !== undefined) return known;
-  throw new HawserError('bad-request', `--format is one of ${imageFormats.join(', ')} or auto; found "${text}".`);
 }
