@@ -29,6 +29,8 @@ export interface HostAgentParts {
   readonly stores: readonly HostStore[];
   readonly state: StateFolder;
   readonly means: EngineMeans;
+  /** Taken up already; undefined: a table that ends with the process. */
+  readonly tickets?: HostTickets | undefined;
   /** Bytes per second over everything. */
   readonly totalRate: number | null;
   readonly now: () => Date;
@@ -54,7 +56,7 @@ export class HostAgent {
     const stores = new Map(parts.stores.map((store) => [store.storeId, store]));
     const totalLimit = parts.totalRate === null ? undefined : new TokenBucket(parts.totalRate, parts.monotonic);
     const shared = { stores, state: parts.state, means: parts.means, totalLimit };
-    this.tickets = new HostTickets(parts.monotonic);
+    this.tickets = parts.tickets ?? HostTickets.inMemory(parts.monotonic, parts.means.slabs);
     this.#uploads = new HostUploads({
       ...shared,
       now: parts.now,
@@ -140,11 +142,11 @@ export class HostAgent {
         return {};
       },
       installTicket: async ({ ticketId, subject, ops, timeoutSeconds }) => {
-        this.tickets.install(ticketId, { subject, ops, timeoutMs: timeoutSeconds * 1000 });
+        await this.tickets.install(ticketId, { subject, ops, timeoutMs: timeoutSeconds * 1000 });
         return { expiresAt: new Date(this.#parts.now().getTime() + timeoutSeconds * 1000).toISOString() };
       },
       revokeTicket: async ({ ticketId }) => {
-        this.tickets.revoke(ticketId);
+        await this.tickets.revoke(ticketId);
         return {};
       },
       describeCopy: ({ storeId, key }) => this.#describeCopy(storeId, key),
