@@ -21,6 +21,7 @@ const uploadRecord = z.object({
   digests: z.array(z.string()),
   limits: z.object({ task: bytes.nullable(), user: bytes.nullable(), userId: z.string() }),
   state: z.enum(statesOf(uploadStates)),
+  validator: z.string().nullable().default(null),
   sealed: z
     .object({
       size: bytes,

@@ -15,6 +15,7 @@ import { HostAgent } from '../service/host/host-agent.ts';
 import type { HostLog, HostStore } from '../service/host/ports.ts';
 import { openStore } from '../stores/index.ts';
 import { withCount } from '../stores/layers/count.ts';
+import { pullMeans } from './pull-means.ts';
 
 /** Buffers of 1 MiB for everything that moves at once. */
 const SLABS = 24;
@@ -72,6 +73,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     state,
     means: { slabs: new SlabPool(SLABS), hashes, mover },
     totalRate: config.limits.totalRate,
+    pulls: pullMeans(),
     now: () => new Date(),
     monotonic: () => performance.now(),
     log,

@@ -16,6 +16,7 @@ const record: UploadRecord = {
   digests: [],
   limits: { task: null, user: null, userId: '' },
   state: 'open',
+  validator: null,
   sealed: null,
 };
 

@@ -8,6 +8,7 @@ import {
   LINK_VERSION,
   MIN_LINK_VERSION,
   type StoreReport,
+  type UploadReport,
 } from '../../contract/link.ts';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { EngineMeans } from '../../engine/incoming.ts';
@@ -15,6 +16,7 @@ import { TokenBucket } from '../../engine/rate-limit.ts';
 import { AgentEvents } from './agent-events.ts';
 import type { DataPlane } from './data-plane.ts';
 import { HostCopies } from './host-copies.ts';
+import { HostPulls, type PullMeans } from './host-pulls.ts';
 import { HostTickets } from './host-tickets.ts';
 import { HostUploads } from './host-uploads.ts';
 import { HostWork } from './host-work.ts';
@@ -33,6 +35,8 @@ export interface HostAgentParts {
   readonly tickets?: HostTickets | undefined;
   /** Bytes per second over everything. */
   readonly totalRate: number | null;
+  /** What it fetches by itself with; undefined: it does not. */
+  readonly pulls?: PullMeans | undefined;
   readonly now: () => Date;
   readonly monotonic: () => number;
   readonly log: HostLog;
@@ -49,6 +53,7 @@ export class HostAgent {
   readonly #uploads: HostUploads;
   readonly #copies: HostCopies;
   readonly #work: HostWork;
+  readonly #pulls: HostPulls | undefined;
   readonly #handlers: Handlers;
 
   private constructor(parts: HostAgentParts) {
@@ -71,6 +76,13 @@ export class HostAgent {
       means: parts.means,
       changed: (report) => this.#events.work(report),
     });
+    this.#pulls =
+      parts.pulls &&
+      new HostPulls({
+        means: parts.pulls,
+        copies: this.#copies,
+        changed: (uploadId) => this.#events.upload(uploadId, () => this.#reportOf(uploadId)),
+      });
     this.plane = planeOf(this.#uploads, this.#copies);
     this.#handlers = this.#handlersOf();
   }
@@ -96,7 +108,7 @@ export class HostAgent {
     listener({
       kind: 'full',
       host: await this.#describe(),
-      uploads: [...this.#uploads.reports()],
+      uploads: this.#uploads.reports().map((report) => this.#told(report)),
       work: [...this.#work.reports()],
     });
     open = true;
@@ -109,6 +121,7 @@ export class HostAgent {
   async close(): Promise<void> {
     this.#events.close();
     this.#work.close();
+    await this.#pulls?.close();
     await this.#uploads.close();
   }
 
@@ -116,29 +129,32 @@ export class HostAgent {
     const uploads = this.#uploads;
     return {
       describe: () => this.#describe(),
-      openUpload: async (request) => (await uploads.open(request)).report(),
-      describeUpload: async ({ uploadId, generation }) => uploads.fenced(uploadId, generation).report(),
+      openUpload: async (request) => this.#told((await uploads.open(request)).report()),
+      describeUpload: async ({ uploadId, generation }) => this.#told(uploads.fenced(uploadId, generation).report()),
       pauseUpload: async ({ uploadId, generation }) => {
         const upload = uploads.fenced(uploadId, generation);
         await upload.pause();
-        return upload.report();
+        return this.#told(upload.report());
       },
       resumeUpload: async ({ uploadId, generation }) => {
         const upload = uploads.fenced(uploadId, generation);
         await upload.resume();
-        return upload.report();
+        this.#pulls?.wake(uploadId);
+        return this.#told(upload.report());
       },
       finishUpload: async ({ uploadId, generation, size, treeDigest }) => {
         const upload = uploads.fenced(uploadId, generation);
         await upload.finish({ size, treeDigest });
-        return upload.report();
+        return this.#told(upload.report());
       },
       discardUpload: async ({ uploadId, generation }) => {
         await uploads.discard(uploadId, generation);
+        await this.#pulls?.stop(uploadId);
         return {};
       },
       forgetUpload: async ({ uploadId }) => {
         await uploads.forget(uploadId);
+        await this.#pulls?.stop(uploadId);
         return {};
       },
       installTicket: async ({ ticketId, subject, ops, timeoutSeconds }) => {
@@ -157,8 +173,16 @@ export class HostAgent {
       describeCopies: async ({ copies }) => ({
         copies: await Promise.all(copies.map(({ storeId, key }) => this.#reportCopy(storeId, key))),
       }),
-      startPull: () => Promise.reject(new HawserError('unsupported', 'This agent cannot fetch by itself yet.')),
-      stopPull: () => Promise.reject(new HawserError('unsupported', 'This agent cannot fetch by itself yet.')),
+      startPull: async ({ uploadId, generation, source }) => {
+        const upload = uploads.fenced(uploadId, generation);
+        await this.#fetching().start(upload, source);
+        return this.#told(upload.report());
+      },
+      stopPull: async ({ uploadId, generation }) => {
+        const upload = uploads.fenced(uploadId, generation);
+        await this.#fetching().stop(uploadId);
+        return this.#told(upload.report());
+      },
       startWork: async (request) => this.#work.start(request),
       pauseWork: async ({ taskId }) => this.#work.pause(taskId),
       resumeWork: async ({ taskId }) => this.#work.resume(taskId),
@@ -171,6 +195,15 @@ export class HostAgent {
         return {};
       },
     };
+  }
+
+  #told(report: UploadReport): UploadReport {
+    return this.#pulls?.over(report) ?? report;
+  }
+
+  #fetching(): HostPulls {
+    if (this.#pulls !== undefined) return this.#pulls;
+    throw new HawserError('unsupported', 'This agent was started without the means to fetch by itself.');
   }
 
   async #describe(): Promise<HostReport> {
@@ -233,7 +266,7 @@ export class HostAgent {
 
   #reportOf(uploadId: string) {
     try {
-      return this.#uploads.get(uploadId).report();
+      return this.#told(this.#uploads.get(uploadId).report());
     } catch (error) {
       if (isHawserError(error, 'not-found')) return undefined;
       throw error;

@@ -1,35 +1,29 @@
 import type { UploadReport } from '../../contract/link.ts';
 import type { ByteSource } from '../../core/bytes.ts';
 import { type HawserError, toHawserError } from '../../core/errors.ts';
-import type { Range } from '../../core/range.ts';
+import type { Range, RangeSet } from '../../core/range.ts';
 import type { EngineMeans, Incoming } from '../../engine/incoming.ts';
 import type { PassingDigests } from '../../engine/passing-digests.ts';
 import type { RateLimit } from '../../engine/rate-limit.ts';
 import { receiveBody } from '../../engine/receive.ts';
-import { earlyVerdict, inspect } from '../../formats/inspect.ts';
-import { HEAD_BYTES } from '../../formats/look.ts';
+import type { JournalRecord } from '../../engine/upload-journal.ts';
+import { inspect } from '../../formats/inspect.ts';
 import { verdictError } from '../../formats/verdict.ts';
 import type { Store } from '../../stores/store.ts';
-import { mustFit } from './admission.ts';
+import { finalSize, mustBeWhole, mustFit, sizedAs } from './admission.ts';
 import type { RangesFacts, ReceiptFacts, ReceiveRequest } from './data-plane.ts';
+import { HeadWatch } from './head-watch.ts';
 import { KeptRecord } from './kept-record.ts';
 import type { StateFolder, UploadRecord } from './ports.ts';
 import { sealedFacts } from './sealed-facts.ts';
 import { UnderWay } from './under-way.ts';
-import {
-  checkSealed,
-  closed,
-  type FinishWanted,
-  incomplete,
-  paused,
-  sizeMismatch,
-  treeMismatch,
-} from './upload-refusals.ts';
+import { checkSealed, closed, type FinishWanted, paused, treeMismatch } from './upload-refusals.ts';
+import type { WatchedJournal } from './watched-journal.ts';
 
 export interface HostUploadParts {
   readonly record: UploadRecord;
   readonly incoming: Incoming;
-  readonly journal: AsyncDisposable;
+  readonly journal: WatchedJournal;
   readonly store: Store;
   readonly state: StateFolder;
   readonly means: EngineMeans;
@@ -49,12 +43,19 @@ export class HostUpload {
   readonly #kept: KeptRecord;
   #activeAt: Date | null = null;
   #problem: HawserError | undefined;
-  #headSeen = false;
+  readonly #head: HeadWatch;
   #finishing: Promise<void> | undefined;
 
   constructor(parts: HostUploadParts) {
     this.#parts = parts;
     this.#kept = new KeptRecord(parts.state, parts.record);
+    this.#head = new HeadWatch({
+      format: parts.record.format,
+      received: parts.incoming.received.all,
+      read: (offset, length) => this.#readBack(offset, length),
+      refuse: (refusal) => this.#refuseHead(refusal),
+      failed: (error) => void this.#noteProblem(error),
+    });
     parts.incoming.onAcknowledged = (range) => this.#acknowledged(range);
   }
 
@@ -62,10 +63,25 @@ export class HostUpload {
     return this.#kept.now;
   }
 
+  /** What is acknowledged, as it is at this moment. */
+  get received(): Pick<RangeSet, 'bytes' | 'missing' | 'inside'> {
+    return this.#parts.incoming.received.all;
+  }
+
+  /** Bytes that take space. */
+  get storedBytes(): number {
+    const { all, zeros } = this.#parts.incoming.received;
+    return all.bytes - zeros.bytes;
+  }
+
+  /** Told of every record that counts from now on; must not throw. One at a time. */
+  set onRecord(listener: (record: JournalRecord) => void) {
+    this.#parts.journal.onRecord = listener;
+  }
+
   /** Bytes of its reservation that are not written yet. */
   get outstanding(): number {
-    const { all, zeros } = this.#parts.incoming.received;
-    return Math.max(0, this.record.reserve - (all.bytes - zeros.bytes));
+    return Math.max(0, this.record.reserve - this.storedBytes);
   }
 
   report(): UploadReport {
@@ -85,6 +101,18 @@ export class HostUpload {
       problem: problem === undefined ? null : { code: problem.code, message: problem.message },
       sealed: this.record.state === 'sealed' && vanished === undefined ? this.record.sealed : null,
     };
+  }
+
+  /** Reads back what was received. */
+  read(into: Uint8Array, offset: number): Promise<void> {
+    return this.#parts.incoming.writer.read(into, offset);
+  }
+
+  /** Its size, as its client says it only now. Once there is data another one than before is `size-mismatch`. */
+  async setSize(size: number): Promise<void> {
+    this.#mustBeOpen();
+    await this.#kept.save((now) => sizedAs(now, this.#parts.incoming.received.end, size));
+    this.#parts.changed();
   }
 
   admit(request: ReceiveRequest): void {
@@ -170,6 +198,16 @@ export class HostUpload {
     return leaves.bytes;
   }
 
+  /** All of them. Everything must have been received. */
+  async wholeLeaves(size: number): Promise<Buffer> {
+    return (await this.#parts.incoming.leaves(size)).bytes;
+  }
+
+  /** Of its source, kept beside it: null forgets it. */
+  async noteValidator(validator: string | null): Promise<void> {
+    await this.#kept.save((now) => (now.validator === validator ? undefined : { validator }));
+  }
+
   /** Does nothing while it is being finished. */
   async pause(): Promise<void> {
     const mayPause = ({ state }: UploadRecord) => state === 'open' && this.#underWay.shut === undefined;
@@ -216,13 +254,14 @@ export class HostUpload {
     if (this.#parts.vanished !== undefined) throw this.#parts.vanished;
     if (this.record.state === 'sealed' || (await this.#completeSeal())) return checkSealed(this.record.sealed, wanted);
     this.#mustBeOpen();
-    const size = this.#finalSize(wanted.size);
-    this.#mustBeWhole(size);
+    const { received } = this.#parts.incoming;
+    const size = finalSize(this.record, received.end, wanted.size);
+    mustBeWhole(received.all, size);
     // From here on nothing is let in; what is under way ends first, so that no range and no byte changes below us.
     try {
       await this.#underWay.shutWith(closed('finishing'));
       await this.#parts.incoming.quiet();
-      this.#mustBeWhole(this.#finalSize(wanted.size));
+      mustBeWhole(received.all, finalSize(this.record, received.end, wanted.size));
       await this.#sealAs(size, wanted.treeDigest);
     } finally {
       this.#underWay.open();
@@ -278,20 +317,6 @@ export class HostUpload {
     await this.#kept.save(() => ({ state: 'sealed', sealed }));
   }
 
-  #finalSize(wanted: number | null): number {
-    const { declaredSize } = this.record;
-    const { end } = this.#parts.incoming.received;
-    if (wanted !== null && declaredSize !== null && wanted !== declaredSize) throw sizeMismatch(wanted, declaredSize);
-    const size = declaredSize ?? wanted ?? end;
-    if (end > size) throw sizeMismatch(size, end);
-    return size;
-  }
-
-  #mustBeWhole(size: number): void {
-    const missing = [...this.#parts.incoming.received.all.missing({ offset: 0, length: size })];
-    if (missing.length > 0) throw incomplete(size, missing);
-  }
-
   #sizeSoFar(): number {
     return this.record.sealed?.size ?? this.record.declaredSize ?? this.#parts.incoming.received.end;
   }
@@ -304,31 +329,17 @@ export class HostUpload {
 
   #acknowledged(range: Range): void {
     this.#parts.changed();
-    if (this.#headSeen || range.offset >= HEAD_BYTES) return;
-    const head = Math.min(HEAD_BYTES, this.record.declaredSize ?? HEAD_BYTES);
-    if (!this.#parts.incoming.received.all.contains({ offset: 0, length: head })) return;
-    this.#headSeen = true;
-    void this.#judgeHead(head);
+    this.#head.acknowledged(range, this.record.declaredSize);
   }
 
-  /** The early verdict: a format that will be refused is refused now, before the rest has travelled. */
-  async #judgeHead(length: number): Promise<void> {
-    try {
-      const refusal = verdictError(
-        earlyVerdict(await this.#readBack(0, length), this.record.format),
-        this.record.format,
-      );
-      if (refusal === undefined) return;
-      // One that is being finished is judged there.
-      const mayFail = ({ state }: UploadRecord) =>
-        (state === 'open' || state === 'paused') && this.#underWay.shut === undefined;
-      if (!(await this.#kept.save((now) => (mayFail(now) ? { state: 'failed' } : undefined)))) return;
-      this.#problem = refusal;
-      this.#underWay.abort(refusal);
-      this.#parts.changed();
-    } catch (error) {
-      this.#noteProblem(error);
-    }
+  async #refuseHead(refusal: HawserError): Promise<void> {
+    // One that is being finished is judged there.
+    const mayFail = ({ state }: UploadRecord) =>
+      (state === 'open' || state === 'paused') && this.#underWay.shut === undefined;
+    if (!(await this.#kept.save((now) => (mayFail(now) ? { state: 'failed' } : undefined)))) return;
+    this.#problem = refusal;
+    this.#underWay.abort(refusal);
+    this.#parts.changed();
   }
 
   async #readBack(offset: number, length: number): Promise<Uint8Array> {

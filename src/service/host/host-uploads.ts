@@ -9,6 +9,7 @@ import type { BlockWriter, Store } from '../../stores/store.ts';
 import { HostUpload } from './host-upload.ts';
 import type { HostLog, HostStore, StateFolder, UploadRecord } from './ports.ts';
 import { sealedFacts } from './sealed-facts.ts';
+import { WatchedJournal } from './watched-journal.ts';
 
 export interface HostUploadsParts {
   readonly stores: ReadonlyMap<string, HostStore>;
@@ -135,6 +136,7 @@ export class HostUploads {
       digests: request.digests,
       limits: { task: request.rateLimit.task, user: request.rateLimit.user, userId: request.rateLimit.userId },
       state: 'open',
+      validator: null,
       sealed: null,
     };
     await this.#parts.state.save(record);
@@ -193,7 +195,7 @@ export class HostUploads {
     ...[writer, gone]: [BlockWriter, HawserError?]
   ): Promise<HostUpload> {
     const { state, means, now, changed } = this.#parts;
-    const journal = await state.journal(record.uploadId);
+    const journal = new WatchedJournal(await state.journal(record.uploadId));
     const incoming = await Incoming.open({ writer, journal, means, boot: state.boot }).catch(async (error: unknown) => {
       await journal[Symbol.asyncDispose]();
       await writer[Symbol.asyncDispose]();

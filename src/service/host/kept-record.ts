@@ -1,6 +1,6 @@
 import type { StateFolder, UploadRecord } from './ports.ts';
 
-export type RecordChange = Partial<Pick<UploadRecord, 'state' | 'sealed'>>;
+export type RecordChange = Partial<Pick<UploadRecord, 'state' | 'sealed' | 'declaredSize' | 'reserve' | 'validator'>>;
 
 /** The record of one Upload as it is on disk. Changes are saved one after the other: two at once would spoil the file. */
 export class KeptRecord {

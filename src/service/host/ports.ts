@@ -1,7 +1,9 @@
+import type { ByteSource } from '../../core/bytes.ts';
 import type { DeclaredFormat } from '../../core/nouns.ts';
+import type { Range } from '../../core/range.ts';
 import type { UploadState } from '../../core/states.ts';
 import type { UploadJournal } from '../../engine/upload-journal.ts';
-import type { Store } from '../../stores/store.ts';
+import type { Extent, Store } from '../../stores/store.ts';
 
 /** A Store of this host as configured. */
 export interface HostStore {
@@ -24,6 +26,8 @@ export interface UploadRecord {
   readonly digests: readonly string[];
   readonly limits: { readonly task: number | null; readonly user: number | null; readonly userId: string };
   readonly state: UploadState;
+  /** Of a source that is fetched from: while it stays the same, so do the bytes. null: none is known. */
+  readonly validator: string | null;
   /** Written before the seal, so that a crash in it is finished. */
   readonly sealed: SealedFacts | null;
 }
@@ -57,3 +61,35 @@ export interface HostLog {
   info(fields: Readonly<Record<string, unknown>>): void;
   warn(fields: Readonly<Record<string, unknown>>): void;
 }
+
+/**
+ * A sealed Copy somewhere else, as an agent reads it to make one of its own. Rejects with `unavailable` and
+ * `connection-lost` when trying again may help; `source-changed` when it is another object than before,
+ * `forbidden`, `not-found`, `unsupported` otherwise.
+ */
+export interface DistantCopy extends AsyncDisposable {
+  /** From `from` on, in order, without gaps, as many as are told at once. */
+  extents(from: number, signal: AbortSignal): Promise<ExtentPage>;
+  /** 32 bytes a block; empty when none are recorded. */
+  leaves(first: number, count: number, signal: AbortSignal): Promise<Uint8Array>;
+  /** Exactly the bytes of `range`. Drain it or let `signal` fire: it holds a connection. */
+  data(range: Range, signal: AbortSignal): Promise<ByteSource>;
+}
+
+export interface ExtentPage {
+  /** Of the whole Copy. */
+  readonly size: number;
+  readonly extents: readonly Extent[];
+  /** Where to go on; null at the end. */
+  readonly next: number | null;
+}
+
+export interface PeerAddress {
+  readonly url: string;
+  readonly ticket: string;
+  /** PEM that the certificate is verified with; null: the usual roots. */
+  readonly ca: string | null;
+}
+
+/** Opens nothing yet: the first call connects. */
+export type OpenPeer = (address: PeerAddress) => DistantCopy;

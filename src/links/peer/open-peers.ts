@@ -1,0 +1,148 @@
+import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { z } from 'zod';
+import { extentList } from '../../contract/api/image.ts';
+import type { ByteSource } from '../../core/bytes.ts';
+import { HawserError, isErrorCode } from '../../core/errors.ts';
+import { type Range, rangeEnd } from '../../core/range.ts';
+import type { DistantCopy, ExtentPage, OpenPeer, PeerAddress } from '../../service/host/ports.ts';
+import { responseSource } from '../_http/response-source.ts';
+
+/** A connection that brings no byte for so long is given up. */
+const STALL_MS = 30_000;
+/** Of an answer that is read whole: the extents of 10 000 runs, the leaves of 64 GiB. */
+const MOST_READ = 4 * 1024 * 1024;
+
+export interface PeerSettings {
+  /** Told of bytes that passed in Buffers which are garbage by now. */
+  readonly passed: (bytes: number) => void;
+  readonly stallMs?: number;
+}
+
+/** Copies at other agents, over the routes of their data listeners (docs/doors/api.md). */
+export function openPeers(settings: PeerSettings): OpenPeer {
+  return (address) => new PeerCopy(address, settings);
+}
+
+class PeerCopy implements DistantCopy {
+  readonly #url: string;
+  readonly #ticket: string;
+  readonly #agent: http.Agent;
+  readonly #passed: (bytes: number) => void;
+  readonly #stallMs: number;
+  #etag: string | undefined;
+
+  constructor({ url, ticket, ca }: PeerAddress, { passed, stallMs = STALL_MS }: PeerSettings) {
+    this.#url = url.replace(/\/+$/, '');
+    this.#ticket = ticket;
+    this.#agent = url.startsWith('https:')
+      ? new https.Agent({ keepAlive: true, ...(ca === null ? {} : { ca }) })
+      : new http.Agent({ keepAlive: true });
+    this.#passed = passed;
+    this.#stallMs = stallMs;
+  }
+
+  async extents(from: number, signal: AbortSignal): Promise<ExtentPage> {
+    const response = await this.#get(`/extents?from=${from}`, {}, signal);
+    const page = extentList.safeParse(parseJson((await this.#whole(response, signal)).toString()));
+    if (page.success) return page.data;
+    throw new HawserError('unsupported', 'The source told its extents in a form that is not known here.');
+  }
+
+  async leaves(first: number, count: number, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#whole(await this.#get(`/leaves?first=${first}&count=${count}`, {}, signal), signal);
+  }
+
+  async data(range: Range, signal: AbortSignal): Promise<ByteSource> {
+    const wanted = `bytes ${range.offset}-${rangeEnd(range) - 1}/`;
+    const response = await this.#get('/data', { range: `bytes=${range.offset}-${rangeEnd(range) - 1}` }, signal);
+    const { etag, 'content-range': sent } = response.headers;
+    this.#etag ??= etag;
+    const refusal =
+      etag !== this.#etag
+        ? new HawserError(
+            'source-changed',
+            'The source is another object than before. Fetch from a copy that is ready.',
+          )
+        : response.statusCode === 206 && sent?.startsWith(wanted) === true
+          ? undefined
+          : new HawserError(
+              'unsupported',
+              `The source was asked for "${wanted}…" and answered "${sent ?? response.statusCode}".`,
+            );
+    if (refusal !== undefined) {
+      response.destroy();
+      throw refusal;
+    }
+    return responseSource(response, { length: range.length, stallMs: this.#stallMs, passed: this.#passed });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#agent.destroy();
+  }
+
+  async #get(path: string, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<IncomingMessage> {
+    const response = await this.#send(path, { ...headers, authorization: `Bearer ${this.#ticket}` }, signal);
+    const { statusCode = 0 } = response;
+    if (statusCode === 200 || statusCode === 206) return response;
+    throw refusalOf(statusCode, parseJson((await this.#whole(response, signal)).toString()));
+  }
+
+  #send(path: string, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<IncomingMessage> {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const protocol = this.#url.startsWith('https:') ? https : http;
+    const request = protocol.get(`${this.#url}${path}`, { agent: this.#agent, headers, signal });
+    const silent = setTimeout(() => request.destroy(away(undefined)), this.#stallMs).unref();
+    request.on('response', resolve);
+    request.on('error', (cause) => reject(signal.aborted ? signal.reason : away(cause)));
+    return promise.finally(() => clearTimeout(silent));
+  }
+
+  async #whole(response: IncomingMessage, signal: AbortSignal): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const source = responseSource(response, { length: null, stallMs: this.#stallMs, passed: () => {} });
+    await source.drain((chunk) => {
+      bytes += chunk.length;
+      if (bytes > MOST_READ) throw new HawserError('unsupported', 'The source answers with far more than was asked.');
+      chunks.push(Buffer.from(chunk));
+      return undefined;
+    }, signal);
+    return Buffer.concat(chunks);
+  }
+}
+
+const problemBody = z.object({ code: z.string(), detail: z.string().optional() });
+
+function refusalOf(status: number, body: unknown): HawserError {
+  const problem = problemBody.safeParse(body);
+  const said = problem.success && problem.data.detail !== undefined ? `: ${problem.data.detail}` : '.';
+  if (status === 401) {
+    return new HawserError(
+      'unavailable',
+      'The agent that has the source does not know the ticket any more; it is asked for again.',
+      { details: { final: true } },
+    );
+  }
+  const code = problem.success && isErrorCode(problem.data.code) ? problem.data.code : undefined;
+  if (status === 403) return new HawserError('forbidden', `The agent that has the source refuses it${said}`);
+  if (status === 404) return new HawserError('not-found', `The agent that has the source does not find it${said}`);
+  if (status === 416) return new HawserError('source-changed', 'The source is shorter than was expected.');
+  if (code === 'corrupt') return new HawserError('corrupt', `The source is damaged${said}`);
+  if (status === 429 || status >= 500)
+    return new HawserError('unavailable', `The agent that has the source answered ${status}${said}`);
+  return new HawserError('unsupported', `The agent that has the source answered ${status}${said}`);
+}
+
+function away(cause: unknown): HawserError {
+  if (cause instanceof HawserError) return cause;
+  return new HawserError('unavailable', 'The agent that has the source does not answer.', { cause });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

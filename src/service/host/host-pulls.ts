@@ -1,0 +1,69 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { PullSource, UploadReport } from '../../contract/link.ts';
+import { CopyPull } from './copy-pull.ts';
+import type { HostCopies } from './host-copies.ts';
+import type { HostUpload } from './host-upload.ts';
+import { localCopy } from './local-copy.ts';
+import type { OpenPeer } from './ports.ts';
+import { Pull, type PullPatience, type PullWork } from './pull.ts';
+
+export interface PullMeans {
+  readonly openPeer: OpenPeer;
+  readonly patience: PullPatience;
+}
+
+export interface HostPullsParts {
+  readonly means: PullMeans;
+  readonly copies: HostCopies;
+  readonly changed: (uploadId: string) => void;
+}
+
+/** What this agent fetches by itself. Nothing of it survives a restart: control starts it again. */
+export class HostPulls {
+  readonly #parts: HostPullsParts;
+  readonly #pulls = new Map<string, { readonly source: PullSource; readonly pull: Pull }>();
+
+  constructor(parts: HostPullsParts) {
+    this.#parts = parts;
+  }
+
+  /** Begins, or goes on from another source. The same source again changes nothing unless it had failed. */
+  async start(upload: HostUpload, source: PullSource): Promise<void> {
+    const { uploadId, state } = upload.record;
+    const known = this.#pulls.get(uploadId);
+    if (known !== undefined && known.pull.standing !== 'failed' && isDeepStrictEqual(known.source, source)) return;
+    await this.stop(uploadId);
+    if (state === 'sealed' || state === 'finishing') return;
+    const { means, changed } = this.#parts;
+    const about = { patience: means.patience, changed: () => changed(uploadId) };
+    this.#pulls.set(uploadId, { source, pull: new Pull(upload, this.#workOf(upload, source), about) });
+  }
+
+  /** Resolves when nothing of it runs any more. Repeatable. */
+  async stop(uploadId: string): Promise<void> {
+    const known = this.#pulls.get(uploadId);
+    this.#pulls.delete(uploadId);
+    await known?.pull.stop();
+  }
+
+  wake(uploadId: string): void {
+    this.#pulls.get(uploadId)?.pull.wake();
+  }
+
+  /** The report with how the fetching stands. */
+  over(report: UploadReport): UploadReport {
+    return this.#pulls.get(report.uploadId)?.pull.over(report) ?? report;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#pulls.values()].map(({ pull }) => pull.stop()));
+    this.#pulls.clear();
+  }
+
+  #workOf(upload: HostUpload, source: PullSource): PullWork {
+    if (source.kind === 'url') throw new Error('later');
+    const { size, treeDigest, local } = source;
+    const copy = local === null ? this.#parts.means.openPeer(source) : localCopy(this.#parts.copies, local);
+    return new CopyPull({ upload, copy, size, treeDigest });
+  }
+}
