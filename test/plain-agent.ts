@@ -5,6 +5,8 @@ import type {
   AgentLink,
   AgentRequest,
   AgentResponse,
+  CopyReport,
+  PullSource,
   UploadReport,
   WorkReport,
 } from '../src/contract/link.ts';
@@ -15,6 +17,8 @@ interface Held {
   readonly storeId: string;
   readonly key: string;
   readonly reserve: number;
+  /** What the last startPull asked for. */
+  source: PullSource | undefined;
 }
 
 /**
@@ -41,12 +45,19 @@ export class PlainAgent implements AgentLink {
   down: HawserError | undefined;
   /** What the next finish throws. */
   refuseFinish: HawserError | undefined;
+  /** What a startPull leads to by itself: all of it, a refusal, or nothing until the test says so. */
+  pulls: 'done' | 'wait' | { readonly code: string; readonly message: string } = 'wait';
+  /** Of sealed Copies that are not as they were sealed; key to fingerprint. */
+  readonly touched = new Map<string, string>();
   /** Flat digests that were computed in passing. */
   flat: Record<string, string> = {};
   #wake: (() => void)[] = [];
   #queue: AgentEvent[] = [];
 
-  constructor(stores: readonly { readonly name: string; readonly free: number }[]) {
+  readonly name: string;
+
+  constructor(stores: readonly { readonly name: string; readonly free: number }[], name = 'plain') {
+    this.name = name;
     this.stores = stores.map((store) => ({
       ...store,
       tags: [],
@@ -86,7 +97,15 @@ export class PlainAgent implements AgentLink {
 
   full(): Extract<AgentEvent, { kind: 'full' }> {
     const stores = this.stores.map((store) => ({ ...store, driver: 'memory' }));
-    const host = { hostId: this.hostId, name: 'plain', bootId: 'b', version: '0', linkVersion: 1, minLinkVersion: 1 };
+    const host = {
+      hostId: this.hostId,
+      name: this.name,
+      generation: null,
+      bootId: 'b',
+      version: '0',
+      linkVersion: 1,
+      minLinkVersion: 1,
+    };
     return {
       kind: 'full',
       host: { ...host, dataUrls: ['http://127.0.0.1:1/'], dataCa: null, agentUrl: null, tags: [], stores },
@@ -111,6 +130,8 @@ export class PlainAgent implements AgentLink {
       AgentRequest<'finishUpload'> &
       AgentRequest<'startWork'> &
       AgentRequest<'removeCopy'> &
+      AgentRequest<'startPull'> &
+      AgentRequest<'describeCopies'> &
       AgentRequest<'installTicket'>;
     switch (command) {
       case 'openUpload':
@@ -123,6 +144,15 @@ export class PlainAgent implements AgentLink {
         held.report = { ...held.report, state: command === 'pauseUpload' ? 'paused' : 'open' };
         return held.report;
       }
+      case 'startPull':
+        return this.#pull(asked);
+      case 'stopPull': {
+        const held = this.#held(asked.uploadId);
+        held.report = { ...held.report, pull: null };
+        return held.report;
+      }
+      case 'describeCopies':
+        return { copies: asked.copies.map((copy) => this.#describe(copy)) };
       case 'finishUpload':
         return this.#finish(asked);
       case 'discardUpload':
@@ -169,6 +199,27 @@ export class PlainAgent implements AgentLink {
     }
   }
 
+  #describe({ storeId, key }: { readonly storeId: string; readonly key: string }): CopyReport {
+    const fingerprint = this.touched.get(key) ?? 'f';
+    const numbers = { size: 1, storedSize: 1, fingerprint };
+    if (this.stores.find((store) => store.storeId === storeId)?.problem != null) {
+      return { storeId, key, state: 'unreachable', ...numbers };
+    }
+    return { storeId, key, state: this.copies.has(key) ? 'sealed' : 'absent', ...numbers };
+  }
+
+  #pull(asked: AgentRequest<'startPull'>): UploadReport {
+    const held = this.#held(asked.uploadId);
+    held.source = asked.source as PullSource;
+    const size = asked.source.kind === 'copy' ? asked.source.size : (held.report.declaredSize ?? 10);
+    if (this.pulls === 'done') {
+      this.say(this.receive(asked.uploadId, size, { pull: 'done', problem: null, connections: 0 }));
+    } else if (this.pulls === 'wait') {
+      held.report = { ...held.report, pull: 'running', problem: null };
+    } else this.say(this.receive(asked.uploadId, held.report.receivedBytes, { pull: 'failed', problem: this.pulls }));
+    return held.report;
+  }
+
   #open(asked: AgentRequest<'openUpload'>): UploadReport {
     const known = this.uploads.get(asked.uploadId);
     if (known !== undefined) return known.report;
@@ -188,7 +239,7 @@ export class PlainAgent implements AgentLink {
       sealed: null,
     };
     const report = { uploadId, generation, state: 'open', declaredSize, ...numbers } as const;
-    this.uploads.set(uploadId, { report, storeId, key, reserve });
+    this.uploads.set(uploadId, { report, storeId, key, reserve, source: undefined });
     return report;
   }
 
@@ -199,7 +250,8 @@ export class PlainAgent implements AgentLink {
     const size = asked.size ?? held.report.receivedBytes;
     if (held.report.receivedBytes < size)
       throw new HawserError('incomplete', 'bytes are missing', { details: { missing: [] } });
-    const treeDigest = createHash('sha256').update(asked.uploadId).digest('hex');
+    const copied = held.source?.kind === 'copy' ? held.source.treeDigest : null;
+    const treeDigest = copied ?? createHash('sha256').update(asked.uploadId).digest('hex');
     if (asked.treeDigest !== null && asked.treeDigest !== treeDigest) throw new HawserError('digest-mismatch', 'tree');
     const sealed = {
       size,

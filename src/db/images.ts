@@ -17,7 +17,8 @@ function withCopies(db: Kysely<Tables>) {
     .select((of) => jsonArrayFrom(copyQuery(db).whereRef('c.image_id', '=', of.ref('i.id'))).as('copies'));
 }
 
-function copyQuery(db: Kysely<Tables>) {
+/** Copies that were not removed, oldest first, as rows.ts reads them. */
+export function copyQuery(db: Kysely<Tables>) {
   return db
     .selectFrom('copies as c')
     .innerJoin('stores as s', 's.id', 'c.store_id')
@@ -93,7 +94,7 @@ function reads(
   };
 }
 
-type Writes = 'insert' | 'rename' | 'setStatus' | 'setFilling' | 'setTask' | 'setContent' | 'addDigest';
+type Writes = 'insert' | 'rename' | 'setStatus' | 'setFilling' | 'setFetching' | 'setTask' | 'setContent' | 'addDigest';
 
 function writes(db: Kysely<Tables>): Pick<ImageRecords, Writes> {
   const change = (id: string) => db.updateTable('images').where('id', '=', id);
@@ -141,6 +142,9 @@ function writes(db: Kysely<Tables>): Pick<ImageRecords, Writes> {
           virtual_size: null,
         })
         .execute();
+    },
+    setFetching: async (id, { uploadId, taskId }) => {
+      await change(id).set({ upload_id: uploadId, task_id: taskId }).execute();
     },
     setTask: async (id, taskId) => {
       await change(id).set({ task_id: taskId }).execute();

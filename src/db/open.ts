@@ -2,16 +2,23 @@ import { Kysely, PostgresDialect } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
 import { HawserError } from '../core/errors.ts';
-import type { ControlDb, Waker } from '../service/control/ports.ts';
+import type { ChangeBus, ControlDb, Waker } from '../service/control/ports.ts';
 import { createAccountRecords, createAuditRecords } from './accounts.ts';
+import { createCopyRecords } from './copies.ts';
+import { createHostRecords } from './hosts.ts';
 import { createImageRecords } from './images.ts';
 import * as first from './migrations/0001-first.ts';
 import * as hostsAndCopies from './migrations/0002-hosts-and-copies.ts';
+import * as joining from './migrations/0003-joining.ts';
+import * as pulls from './migrations/0004-pulls.ts';
+import * as uploadServers from './migrations/0005-upload-servers.ts';
 import { createMove } from './move.ts';
+import { createChangeBus } from './notify.ts';
 import { patientPool } from './patient-pool.ts';
 import { createStoreRecords } from './stores.ts';
 import type { Tables } from './tables.ts';
 import { createTaskRecords } from './tasks.ts';
+import { createUploadServerRecords } from './upload-servers.ts';
 import { createUploadRecords } from './uploads.ts';
 import { createWaker } from './waker.ts';
 
@@ -23,6 +30,8 @@ export type DatabaseAddress =
 export interface OpenDatabase extends AsyncDisposable {
   readonly db: ControlDb;
   readonly waker: Waker;
+  /** To the other controls on this database. */
+  readonly bus: ChangeBus;
   /** Whether PostgreSQL answers; for readiness. */
   ping(): Promise<boolean>;
 }
@@ -39,6 +48,9 @@ export interface OpenOptions {
 const migrations: Readonly<Record<string, Migration>> = {
   '0001-first': first,
   '0002-hosts-and-copies': hostsAndCopies,
+  '0005-upload-servers': uploadServers,
+  '0004-pulls': pulls,
+  '0003-joining': joining,
 };
 
 /** Connects, brings the tables up to date (safe with several controls: one migrates, the others wait). */
@@ -64,6 +76,7 @@ export async function openDatabase(address: DatabaseAddress, options: OpenOption
   return {
     db: controlDb(kysely, (run) => kysely.transaction().execute((trx) => run(controlDb(trx, nested)))),
     waker: createWaker(connection, onError, options.pollSeconds ?? 10),
+    bus: createChangeBus(connection, pool, onError),
     ping: async () => {
       try {
         await pool.query('select 1');
@@ -79,11 +92,14 @@ export async function openDatabase(address: DatabaseAddress, options: OpenOption
 function controlDb(kysely: Kysely<Tables>, transaction: ControlDb['transaction']): ControlDb {
   return {
     images: createImageRecords(kysely),
+    copies: createCopyRecords(kysely),
     uploads: createUploadRecords(kysely),
     tasks: createTaskRecords(kysely),
     stores: createStoreRecords(kysely),
+    hosts: createHostRecords(kysely),
     accounts: createAccountRecords(kysely),
     audit: createAuditRecords(kysely),
+    uploadServers: createUploadServerRecords(kysely),
     move: createMove(kysely),
     transaction,
   };

@@ -92,6 +92,7 @@ export function uploadOf(
     expiresAt: row.expires_at,
     hostId: row.host_id,
     duty: row.duty as UploadDuty | null,
+    fromCopyId: row.from_copy,
   };
 }
 

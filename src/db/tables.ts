@@ -25,6 +25,8 @@ export interface Tables {
   readonly settings: { readonly key: string; readonly value: string };
   readonly audit_log: AuditTable;
   readonly join_tokens: JoinTokenTable;
+  readonly upload_servers: UploadServerTable;
+  readonly controls: ControlTable;
 }
 
 interface HostTable {
@@ -45,6 +47,7 @@ interface HostTable {
   /** Why this control cannot work with its agent. */
   readonly outdated: string | null;
   readonly removed_at: When;
+  readonly heartbeat_at: When;
   readonly seen_at: When;
   readonly created_at: Made;
 }
@@ -125,6 +128,7 @@ interface UploadTable {
   readonly key: string;
   readonly owner: string;
   readonly duty: string | null;
+  readonly from_copy: string | null;
   readonly created_at: Made;
   readonly active_at: When;
   readonly expires_at: ColumnType<Date, Date, Date>;
@@ -204,6 +208,20 @@ interface JoinTokenTable {
   readonly expires_at: ColumnType<Date, Date, Date>;
   readonly used_at: When;
   readonly host_id: string | null;
+  /** Who used it: SHA-256 of the public key. */
+  readonly key_hash: string | null;
+}
+
+interface ControlTable {
+  readonly id: string;
+  readonly urls: Json<readonly string[]>;
+  readonly seen_at: ColumnType<Date, Date, Date>;
+}
+
+interface UploadServerTable {
+  readonly upload_id: string;
+  readonly upload_address: string;
+  readonly launched_at: Made;
 }
 
 interface AuditTable {

@@ -5,7 +5,7 @@ import { digestOrNull, uploadOf } from './rows.ts';
 import type { Tables } from './tables.ts';
 
 export function createUploadRecords(db: Kysely<Tables>): UploadRecords {
-  return { ...reads(db), ...writes(db), ...keys(db) };
+  return { ...reads(db), ...pulls(db), ...writes(db), ...keys(db) };
 }
 
 function named(db: Kysely<Tables>) {
@@ -17,7 +17,9 @@ function named(db: Kysely<Tables>) {
     .select(['i.name', 's.host_id']);
 }
 
-function reads(db: Kysely<Tables>): Pick<UploadRecords, 'find' | 'list' | 'liveOn' | 'withDuty' | 'expired'> {
+type Reads = 'find' | 'list' | 'liveOn' | 'liveOf' | 'withDuty' | 'expired';
+
+function reads(db: Kysely<Tables>): Pick<UploadRecords, Reads> {
   return {
     find: async (id) => {
       const row = await named(db).where('u.id', '=', id).executeTakeFirst();
@@ -48,6 +50,13 @@ function reads(db: Kysely<Tables>): Pick<UploadRecords, 'find' | 'list' | 'liveO
         .execute();
       return rows.map(uploadOf);
     },
+    liveOf: async (imageId) => {
+      const rows = await named(db)
+        .where('u.image_id', '=', imageId)
+        .where('u.state', 'in', ['open', 'paused', 'finishing'])
+        .execute();
+      return rows.map(uploadOf);
+    },
     withDuty: async (hostId) => {
       const some = named(db).where('u.duty', 'is not', null).limit(1000);
       const rows = await (hostId === undefined ? some : some.where('s.host_id', '=', hostId)).execute();
@@ -60,6 +69,36 @@ function reads(db: Kysely<Tables>): Pick<UploadRecords, 'find' | 'list' | 'liveO
         .limit(1000)
         .execute();
       return rows.map(uploadOf);
+    },
+  };
+}
+
+function pulls(db: Kysely<Tables>): Pick<UploadRecords, 'duePulls' | 'copyPulls' | 'setFrom'> {
+  return {
+    duePulls: async (hostId, at) => {
+      const rows = await named(db)
+        .innerJoin('copies as c', 'c.id', 'u.copy_id')
+        .where('s.host_id', '=', hostId)
+        .where('u.state', '=', 'open')
+        .where(sql<string>`u.source ->> 'kind'`, '<>', 'client')
+        .where((of) => of.or([of('c.retry_at', 'is', null), of('c.retry_at', '<=', at)]))
+        .limit(1000)
+        .execute();
+      return rows.map(uploadOf);
+    },
+    copyPulls: async () => {
+      const rows = await db
+        .selectFrom('uploads as u')
+        .innerJoin('stores as s', 's.id', 'u.store_id')
+        .where('u.purpose', '=', 'copy')
+        .where('u.state', 'in', ['open', 'finishing'])
+        .groupBy('s.host_id')
+        .select(['s.host_id', ({ fn }) => fn.countAll<number>().as('count')])
+        .execute();
+      return new Map(rows.map((row) => [row.host_id, Number(row.count)]));
+    },
+    setFrom: async (id, copyId) => {
+      await db.updateTable('uploads').set({ from_copy: copyId }).where('id', '=', id).execute();
     },
   };
 }

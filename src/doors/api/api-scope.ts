@@ -30,3 +30,12 @@ export const problems = {
     content: { [PROBLEM_TYPE]: { schema: problem } },
   },
 };
+
+export const idempotencyHeaders = z.looseObject({
+  'idempotency-key': z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .describe('Anything unique; the same key with the same request gets the same answer.'),
+});

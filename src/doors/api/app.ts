@@ -7,11 +7,12 @@ import type { UseCases } from '../../service/control/use-cases.ts';
 import type { DataPolicy } from '../_http/data-routes.ts';
 import type { ApiScope } from './api-scope.ts';
 import { credentialOf, requireActor } from './authenticate.ts';
-import { dataPolicyOf } from './data-policy.ts';
+import { dataPolicyOf, type Elsewhere } from './data-policy.ts';
 import { docsPage } from './docs-page.ts';
 import { type EventSettings, eventRoutes, usualEvents } from './event-routes.ts';
 import { healthRoutes, type ReadyCheck } from './health-routes.ts';
-import { imageRoutes, imageWorkRoutes } from './image-routes.ts';
+import { hostRoutes, joinTokenRoutes } from './host-routes.ts';
+import { copyRoutes, imageRoutes, imageWorkRoutes } from './image-routes.ts';
 import { LoginLimit } from './login-limit.ts';
 import { measureRequests, metricsRoute } from './metrics.ts';
 import { openApi } from './openapi.ts';
@@ -30,9 +31,12 @@ export interface ApiAppSettings {
   readonly chunkSize: number;
   /**
    * Mounts the byte routes below `/uploads/:id` and `/images/:id` of an instance that has the API's
-   * prefix and wants an actor: `dataRoutes`, or a relay. `policy` is what control allows.
+   * prefix and wants an actor. `policy` is what control allows; what is not of this process has been relayed
+   * before a handler is called.
    */
   readonly registerDataRoutes: (app: FastifyInstance, policy: DataPolicy) => void | Promise<void>;
+  /** Hosts whose agents are in other processes; undefined: there are none. */
+  readonly elsewhere?: Elsewhere | undefined;
   readonly ready: readonly ReadyCheck[];
   /** Folder of the built page, with an index.html; undefined: it was not built. */
   readonly webRoot: string | undefined;
@@ -65,17 +69,22 @@ export async function createApiApp(settings: ApiAppSettings): Promise<void> {
   await server.register(
     async (app) => {
       requireActor(app, { accounts: useCases.accounts, publicOrigin });
-      await app.register(async (inner) => settings.registerDataRoutes(inner, dataPolicyOf(useCases)));
+      await app.register(async (inner) =>
+        settings.registerDataRoutes(inner, dataPolicyOf(inner, useCases, settings.elsewhere)),
+      );
       await app.register(async (inner) => {
         mildJson(inner);
         accountRoutes(inner, scope);
         tokenRoutes(inner, scope);
         imageRoutes(inner, scope);
+        copyRoutes(inner, scope);
         imageWorkRoutes(inner, scope);
         uploadRoutes(inner, scope);
         uploadEndRoutes(inner, scope);
         taskRoutes(inner, scope);
         storeRoutes(inner, scope);
+        hostRoutes(inner, scope);
+        joinTokenRoutes(inner, scope);
         eventRoutes(inner, scope, settings.events ?? usualEvents);
       });
     },

@@ -1,8 +1,18 @@
 import type { FastifyInstance } from 'fastify';
-import { digestRequest, imageChange, imagePage, imageQuery, imageResource } from '../../contract/api/image.ts';
+import {
+  cleanupRequest,
+  copyRequest,
+  digestRequest,
+  imageChange,
+  imageCreate,
+  imagePage,
+  imageQuery,
+  imageResource,
+} from '../../contract/api/image.ts';
 import { taskResource } from '../../contract/api/task.ts';
 import { dataAccess } from '../../contract/api/upload.ts';
-import { type ApiScope, idParams, nothing, problems, typed } from './api-scope.ts';
+import { parseDigest } from '../../core/digest.ts';
+import { type ApiScope, idempotencyHeaders, idParams, nothing, problems, typed } from './api-scope.ts';
 import { actorOf } from './authenticate.ts';
 import { imageResourceOf } from './image-resource.ts';
 import { taskResourceOf } from './task-resource.ts';
@@ -70,6 +80,75 @@ export function imageRoutes(app: FastifyInstance, { useCases: { images } }: ApiS
       await images.remove(actorOf(request), request.params.id);
       return reply.code(204).send(null);
     },
+  );
+}
+
+/** Images that agents fetch by themselves, and single Copies. */
+export function copyRoutes(app: FastifyInstance, { useCases: { copies } }: ApiScope): void {
+  typed(app).post(
+    '/images',
+    {
+      schema: {
+        operationId: 'createImage',
+        tags,
+        summary: 'Make one that a host fetches by itself: from a URL, or as a clone of another Image',
+        description:
+          'Answers at once; follow its Task. Repeat it with the same Idempotency-Key and get the same answer; with another request it is `conflict`.',
+        headers: idempotencyHeaders,
+        body: imageCreate,
+        response: { 201: imageResource, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const { origin, digest, ...rest } = request.body;
+      const image = await copies.create(actorOf(request), {
+        ...rest,
+        source:
+          origin.kind === 'download'
+            ? { kind: 'url', url: origin.url, decompress: origin.decompress }
+            : { kind: 'copy', imageId: origin.imageId },
+        digest: digest === undefined ? undefined : parseDigest(digest),
+        idempotencyKey: request.headers['idempotency-key'],
+      });
+      reply.code(201).header('location', `${request.url.replace(/\?.*$/s, '')}/${image.id}`);
+      return reply.send(imageResourceOf(image));
+    },
+  );
+
+  typed(app).post(
+    '/images/:id/copies',
+    {
+      schema: {
+        operationId: 'addCopy',
+        tags,
+        summary: 'One more Copy now, on this Store or a chosen one',
+        description: 'Answers the Task that makes it; the one that is under way already when there is one.',
+        params: idParams,
+        body: copyRequest.nullish(),
+        response: { 202: taskResource, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const task = await copies.add(actorOf(request), request.params.id, request.body?.storeId);
+      return reply.code(202).send(taskResourceOf(task));
+    },
+  );
+
+  typed(app).post(
+    '/images/:id/cleanup',
+    {
+      schema: {
+        operationId: 'cleanupCopies',
+        tags,
+        summary: 'Remove these Copies, all or none',
+        description:
+          'Refused as `in-use`, `conflict` (fewer than its minimum would be left) or `last-copy` (it could not be fetched again).',
+        params: idParams,
+        body: cleanupRequest,
+        response: { 200: imageResource, ...problems },
+      },
+    },
+    async (request) => imageResourceOf(await copies.cleanup(actorOf(request), request.params.id, request.body.copyIds)),
   );
 }
 

@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
 import {
   dataAccess,
   finishAnswer,
@@ -10,21 +9,12 @@ import {
   uploadResource,
 } from '../../contract/api/upload.ts';
 import { parseDigest } from '../../core/digest.ts';
-import { type ApiScope, idParams, nothing, problems, typed } from './api-scope.ts';
+import { type ApiScope, idempotencyHeaders, idParams, nothing, problems, typed } from './api-scope.ts';
 import { actorOf } from './authenticate.ts';
 import { imageResourceOf } from './image-resource.ts';
 import { accessResourceOf, uploadResourceOf } from './upload-resource.ts';
 
 const tags = ['uploads'];
-
-const idempotencyHeaders = z.looseObject({
-  'idempotency-key': z
-    .string()
-    .min(1)
-    .max(200)
-    .optional()
-    .describe('Anything unique; the same key with the same request gets the same Upload.'),
-});
 
 export function uploadRoutes(app: FastifyInstance, { useCases: { uploads }, chunkSize }: ApiScope): void {
   typed(app).post(

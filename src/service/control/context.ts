@@ -11,6 +11,8 @@ export interface Context {
   readonly changes: ChangeHub;
   readonly live: LiveUploads;
   readonly config: ControlConfig;
+  /** Something about Copies changed: they are looked after within a second or so. */
+  readonly tend: () => void;
   readonly randomId: () => string;
   /** 256 random bits, base64url. */
   readonly randomSecret: () => string;

@@ -3,18 +3,27 @@ import type { AgentLink } from '../../contract/link.ts';
 import { toHawserError } from '../../core/errors.ts';
 import { createAccounts } from './accounts.ts';
 import { Agents } from './agents.ts';
+import { ChangeRelay } from './change-relay.ts';
 import { ChangeHub } from './changes.ts';
 import type { Context, ControlConfig } from './context.ts';
+import { createCopies } from './copies.ts';
+import { Pulls } from './copies-pull.ts';
+import { Upkeep } from './copies-upkeep.ts';
+import { type Dial, Followers } from './followers.ts';
+import { createHosts } from './hosts.ts';
 import { createImages } from './images.ts';
+import { type AgentDoorUseCases, createAgentDoor, type Joining } from './joining.ts';
 import { LiveUploads } from './live.ts';
-import type { ControlDb, Log, Waker } from './ports.ts';
+import type { ChangeBus, ControlDb, Log, Waker } from './ports.ts';
+import { Presence } from './presence.ts';
 import { Reports } from './reports.ts';
 import { createStores } from './stores.ts';
 import { sweep } from './sweep.ts';
 import { createTasks } from './tasks.ts';
-import { Tickets } from './tickets.ts';
+import { Tickets, type TicketSubject } from './tickets.ts';
+import { createUploadServers, type UploadServerUseCases } from './upload-servers.ts';
 import { createUploads } from './uploads.ts';
-import type { UseCases } from './use-cases.ts';
+import type { Access, UseCases } from './use-cases.ts';
 import { loadChange } from './views.ts';
 
 export interface ControlOptions {
@@ -26,9 +35,23 @@ export interface ControlOptions {
   readonly log: Log;
   /** 0 ≤ x < 1, for the choice of a Store. */
   readonly chance?: (() => number) | undefined;
+  /** Other controls on the same database are heard over it. */
+  readonly bus?: ChangeBus | undefined;
+  /** Reaches agents in other processes; without it only those that are attached count. */
+  readonly dial?: Dial | undefined;
+  /** Lets hosts join; without it none can. */
+  readonly joining?: Joining | undefined;
 }
 
 export interface Control extends UseCases {
+  readonly uploadServers: UploadServerUseCases;
+  /** For the agent listener; undefined when hosts cannot join. */
+  readonly agentDoor: AgentDoorUseCases | undefined;
+  /** Hosts whose bytes are another process's, and control's own tickets for them. */
+  readonly elsewhere: {
+    has(hostId: string): boolean;
+    access(hostId: string, subject: TicketSubject, refused?: Access): Promise<Access>;
+  };
   /**
    * Follows an agent's reports until the signal fires; resolves then. The host it belongs to is learned
    * from its first report, and only then can uploads go there. May be called before or after `start`.
@@ -47,7 +70,9 @@ export interface Control extends UseCases {
 export function createControl(options: ControlOptions): Control {
   const live = new LiveUploads();
   const agents = new Agents();
-  const changes = new ChangeHub((kind, id) => loadChange(context, kind, id), options.log);
+  const id = options.randomId();
+  const relay = options.bus && new ChangeRelay(options.bus, id, options.log);
+  const changes = new ChangeHub((kind, id) => loadChange(context, kind, id), options.log, relay);
   const context: Context = {
     ...options,
     live,
@@ -55,31 +80,68 @@ export function createControl(options: ControlOptions): Control {
     changes,
     randomSecret: () => randomBytes(32).toString('base64url'),
     chance: options.chance ?? Math.random,
+    tend: () => upkeep.soon(),
   };
   const tickets = new Tickets(context);
-  const reports = new Reports(context);
-  const clock = new Clock(() => reports.tick(), options.log);
+  const pulls = new Pulls(context, tickets);
+  const upkeep = new Upkeep(context, pulls);
+  const reports = new Reports(context, pulls, (hostId) => upkeep.hostBack(hostId));
+  const followers =
+    options.dial && new Followers(context, options.dial, (link, signal) => reports.follow(link, signal));
+  const present = new Presence(context, id, () => options.joining?.urls() ?? []);
+  const tick = async () => {
+    await reports.tick();
+    await upkeep.tick();
+  };
+  const sweepAll = async () => {
+    await sweep(context);
+    await upkeep.round();
+  };
+  const clock = new Clock(async () => {
+    await reports.tick();
+    // A host that does not answer must not hold up who notices that.
+    upkeep.tickBeside();
+    await present.tick();
+  }, options.log);
   return {
     images: createImages(context, tickets),
+    copies: createCopies(context, { pulls, tickets }),
     uploads: createUploads(context, tickets),
-    tasks: createTasks(context),
+    tasks: createTasks(context, pulls),
     stores: createStores(context),
+    hosts: createHosts(context, options.joining),
+    agentDoor: options.joining && createAgentDoor(context, options.joining),
+    elsewhere: {
+      has: (hostId) => !agents.isLocal(hostId),
+      access: (hostId, subject, refused) => tickets.own(hostId, subject, refused),
+    },
     accounts: createAccounts(context),
+    uploadServers: createUploadServers(context),
     changes,
     firstAgent: agents.first,
     attach: (link, signal) => reports.follow(link, signal),
     start: async (signal) => {
       signal.addEventListener('abort', () => clock.stop(), { once: true });
+      changes.watch((kind) => {
+        if (kind === 'host') followers?.refresh();
+      });
+      await changes.start();
+      await present.tick();
       clock.start();
-      await options.waker.start(() => sweep(context));
+      followers?.refresh();
+      await options.waker.start(sweepAll);
     },
     stop: async () => {
+      await followers?.stop();
       await clock.stop();
       await options.waker.stop();
-      changes.close();
+      await upkeep.stop();
+      await pulls.stop();
+      await present.leave();
+      await changes.close();
     },
-    tick: () => reports.tick(),
-    sweep: () => sweep(context),
+    tick,
+    sweep: sweepAll,
   };
 }
 

@@ -1,6 +1,6 @@
 import { isHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
-import type { TaskRow, UploadRow } from './ports.ts';
+import type { ControlDb, TaskRow, UploadRow } from './ports.ts';
 import { touchUpload } from './views.ts';
 
 /** How an Upload ends without being sealed. */
@@ -9,8 +9,10 @@ export interface UploadEnd {
   /** For people: why. */
   readonly status: string;
   readonly cause: string;
-  /** What becomes of its Image: failed ones can be filled again. */
+  /** What becomes of the Image that it fills: failed ones can be filled again. One that it only copies stays as it is. */
   readonly image: 'failed' | 'deleted';
+  /** For what agents fetch: how often it was tried in vain, and when it may be tried anew. */
+  readonly retry?: { readonly tries: number; readonly at: Date } | undefined;
 }
 
 /**
@@ -18,21 +20,29 @@ export interface UploadEnd {
  * space back (later, if it cannot be reached). True when this call did it.
  */
 export async function endUpload(context: Context, upload: UploadRow, end: UploadEnd): Promise<boolean> {
-  const { status, cause } = end;
-  const won = await context.db.transaction(async (db) => {
-    if (!(await db.move('uploads', upload.id, end.to, { status }))) return false;
-    await db.uploads.setDuty(upload.id, 'discard');
-    await db.uploads.releaseKey(upload.id);
-    await db.move('copies', upload.copyId, 'removing', { status });
-    await db.move('images', upload.imageId, end.image, { status });
-    await db.move('tasks', upload.taskId, end.to === 'cancelled' ? 'CANCELLED' : 'FAILURE', { status, cause });
-    return true;
+  const won = await context.db.transaction(async (tx) => {
+    await tx.images.lock(upload.imageId);
+    return endUploadIn(tx, upload, end);
   });
   if (!won) return false;
   context.live.delete(upload.id);
   touchUpload(context, upload);
-  context.log.info({ event: `upload.${end.to}`, uploadId: upload.id, cause });
+  context.log.info({ event: `upload.${end.to}`, uploadId: upload.id, purpose: upload.purpose, cause: end.cause });
+  if (upload.purpose === 'copy') context.tend();
   await settle(context, { ...upload, duty: 'discard' });
+  return true;
+}
+
+/** The rows' part of `endUpload`, in a transaction that holds the Image's lock. The agent is owed the rest. */
+export async function endUploadIn(tx: ControlDb, upload: UploadRow, end: UploadEnd): Promise<boolean> {
+  const { status, cause, retry } = end;
+  if (!(await tx.move('uploads', upload.id, end.to, { status }))) return false;
+  await tx.uploads.setDuty(upload.id, 'discard');
+  await tx.uploads.releaseKey(upload.id);
+  if (retry !== undefined) await tx.copies.setRetry(upload.copyId, retry.tries, retry.at);
+  await tx.move('copies', upload.copyId, 'removing', { status });
+  if (upload.purpose === 'fill') await tx.move('images', upload.imageId, end.image, { status });
+  await tx.move('tasks', upload.taskId, end.to === 'cancelled' ? 'CANCELLED' : 'FAILURE', { status, cause });
   return true;
 }
 

@@ -5,7 +5,7 @@ import type { Actor, Image, Upload } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
 import { endUpload, settle } from './ending.ts';
 import type { ControlDb, UploadRow, Work } from './ports.ts';
-import { endedError } from './receiving.ts';
+import { endedError, fetchedError } from './receiving.ts';
 import type { FinishUpload } from './use-cases.ts';
 import { imageView, touchUpload, uploadView, visible } from './views.ts';
 import { mismatch, startWork } from './work.ts';
@@ -20,6 +20,7 @@ export function createFinish(context: Context): (actor: Actor, id: string, reque
   const running = new Map<string, Promise<void>>();
   return async (actor, id, request) => {
     const upload = visible(actor, await context.db.uploads.find(id), 'upload');
+    if (upload.source.kind !== 'client') throw fetchedError();
     if (upload.state === 'sealed') return answer(context, id, request);
     const image = await context.db.images.find(upload.imageId);
     const expected = expectations(request, image?.expectedDigest ?? null);
@@ -34,6 +35,16 @@ export function createFinish(context: Context): (actor: Actor, id: string, reque
     await mine;
     return answer(context, id, request);
   };
+}
+
+/** Finishes what an agent has fetched whole, as a client would. Repeatable. */
+export async function sealFetched(context: Context, upload: UploadRow, report: UploadReport): Promise<void> {
+  const { source, expectedDigest } = upload;
+  const from = source.kind === 'copy' ? await context.db.images.find(source.imageId) : undefined;
+  const tree = from?.digests.find((digest) => !isFlat(digest));
+  const expected = [expectedDigest, tree].filter((digest) => digest != null);
+  const size = upload.declaredSize ?? report.declaredSize ?? report.receivedBytes;
+  await seal(context, upload, { size }, expected);
 }
 
 /** What begin and finish declared. Throws when they contradict each other. */
@@ -165,7 +176,10 @@ type Verdict =
  */
 export async function completeUpload(context: Context, uploadId: string, sealed: Sealed): Promise<void> {
   const { db } = context;
+  const imageId = (await db.uploads.find(uploadId))?.imageId;
+  if (imageId === undefined) return;
   const work = await db.transaction(async (tx) => {
+    await tx.images.lock(imageId);
     await tx.move('uploads', uploadId, 'open', { from: ['paused'] });
     await tx.move('uploads', uploadId, 'finishing', { from: ['open'] });
     if (!(await tx.move('uploads', uploadId, 'sealed', { status: '' }))) return undefined;
@@ -175,7 +189,11 @@ export async function completeUpload(context: Context, uploadId: string, sealed:
     const numbers = { receivedBytes: sealed.size, zeroBytes: upload.zeroBytes, declaredSize: sealed.size };
     const { expireAfterSeconds } = context.config.uploads;
     await tx.uploads.setProgress(uploadId, { ...numbers, active: true, expireAfterSeconds });
+    await tx.uploads.setFrom(uploadId, null);
     await tx.images.setCopyStored(upload.copyId, sealed.storedSize, sealed.fingerprint);
+    await tx.copies.setRetry(upload.copyId, 0, null);
+    await tx.copies.setChecked([upload.copyId], context.now());
+    if (upload.purpose === 'copy') return recordCopied(tx, upload);
     await tx.images.setContent(upload.imageId, {
       size: sealed.size,
       virtualSize: sealed.virtualSize,
@@ -188,8 +206,17 @@ export async function completeUpload(context: Context, uploadId: string, sealed:
   if (upload === undefined) return;
   context.live.delete(uploadId);
   touchUpload(context, upload);
+  context.tend();
   if (upload.duty === 'forget') await settle(context, upload);
   if (work !== undefined) await startWork(context, upload.taskId);
+}
+
+/** One more Copy: the agent has compared its tree digest with the Image's. A failed Image has its bytes again. */
+async function recordCopied(tx: ControlDb, upload: UploadRow): Promise<undefined> {
+  await tx.move('copies', upload.copyId, 'ready', { status: '' });
+  await tx.move('images', upload.imageId, 'ready', { from: ['failed'], status: '' });
+  await tx.move('tasks', upload.taskId, 'RUNNING', { from: ['INITIATED'] });
+  await tx.move('tasks', upload.taskId, 'SUCCESS', { status: 'Copied' });
 }
 
 async function recordVerdict(tx: ControlDb, upload: UploadRow, sealed: Sealed): Promise<Work | undefined> {
@@ -206,7 +233,7 @@ async function recordVerdict(tx: ControlDb, upload: UploadRow, sealed: Sealed): 
   if (verdict.kind === 'good') {
     await tx.move('copies', upload.copyId, 'ready', { status: '' });
     await tx.move('images', upload.imageId, 'ready', { status: '' });
-    await tx.move('tasks', upload.taskId, 'SUCCESS', { status: 'Uploaded' });
+    await tx.move('tasks', upload.taskId, 'SUCCESS', { status: doneWord(upload) });
     return undefined;
   }
   const { hostId, storeId, key } = upload;
@@ -215,6 +242,11 @@ async function recordVerdict(tx: ControlDb, upload: UploadRow, sealed: Sealed): 
   await tx.tasks.setWork(upload.taskId, work, sealed.size);
   await tx.tasks.setStatus(upload.taskId, 'verifying', null);
   return work;
+}
+
+function doneWord({ source }: UploadRow): string {
+  if (source.kind === 'url') return 'Downloaded';
+  return source.kind === 'copy' ? 'Cloned' : 'Uploaded';
 }
 
 /** The agent has compared the tree digest itself before it sealed. */

@@ -1,7 +1,9 @@
 import { HawserError } from '../../core/errors.ts';
 import type { Actor, Image } from '../../core/nouns.ts';
+import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
-import { endUpload, removeBytes } from './ending.ts';
+import { endUpload, endUploadIn, removeBytes, settle } from './ending.ts';
+import type { CopyPlace } from './ports.ts';
 import type { Tickets } from './tickets.ts';
 import type { CopySource, ImageUseCases } from './use-cases.ts';
 import { imageView, ownerFilter, visible } from './views.ts';
@@ -29,14 +31,25 @@ export function createImages(context: Context, tickets: Tickets): ImageUseCases 
           ...(placement === undefined ? {} : { placement }),
         },
       });
+      if (placement !== undefined) context.tend();
       context.changes.touch('image', id);
       return imageView(context, await find(actor, id));
     },
     remove: (actor, id) => remove(context, tickets, actor, id),
     source: async (actor, id) => sourceOf(context, await find(actor, id)),
     access: async (actor, id) => {
-      const { hostId, storeId, key, image } = await sourceOf(context, await find(actor, id));
-      return tickets.install(hostId, { kind: 'copy', storeId, key, filename: image.name }, ['read']);
+      const image = await find(actor, id);
+      let unheard: unknown;
+      for (const { hostId, storeId, key } of await readable(context, image)) {
+        try {
+          return await tickets.install(hostId, { kind: 'copy', storeId, key, filename: image.name }, ['read']);
+        } catch (error) {
+          // Another host may have it too.
+          if (!isUnreachable(error)) throw error;
+          unheard ??= error;
+        }
+      }
+      throw unheard;
     },
     verify: (actor, id) => beginWork(context, actor, id, { kind: 'verify' }),
     digest: (actor, id, algorithm) => beginWork(context, actor, id, { kind: 'digest', algorithm }),
@@ -48,20 +61,32 @@ function shown(actor: Actor, found: Image | undefined): Image {
 }
 
 async function sourceOf(context: Context, image: Image): Promise<CopySource> {
-  const copy = image.state === 'ready' ? image.copies.find((one) => one.state === 'ready') : undefined;
-  if (copy === undefined) {
-    const why = image.status === '' ? '' : ` (${image.status})`;
+  const [copy] = await readable(context, image);
+  if (copy === undefined) throw new HawserError('internal', 'There was a ready Copy, and now there is none.');
+  const { hostId, storeId, key, fingerprint } = copy;
+  return { image: imageView(context, image), hostId, storeId, key, fingerprint };
+}
+
+/** Ready Copies, the best to read from first: heard, known to this control, in this very process. At least one. */
+async function readable(context: Context, image: Image): Promise<readonly CopyPlace[]> {
+  const ready = (await context.db.copies.of(image.id)).filter((copy) => copy.state === 'ready');
+  if (image.state === 'ready' && ready.length > 0) {
+    const worth = (copy: CopyPlace) =>
+      (copy.online ? 4 : 0) + (context.agents.has(copy.hostId) ? 2 : 0) + (context.agents.isLocal(copy.hostId) ? 1 : 0);
+    return ready.sort((a, b) => worth(b) - worth(a));
+  }
+  const why = image.status === '' ? '' : ` (${image.status})`;
+  if (image.state === 'ready') {
     throw new HawserError(
-      'conflict',
-      `The image "${image.name}" is ${image.state}${why}; only a ready one can be read.`,
-      {
-        details: { state: image.state },
-      },
+      'unavailable',
+      `No copy of "${image.name}" can be read now${why}. Bring back a host that keeps one.`,
     );
   }
-  const hostId = await context.db.images.hostOf(copy.storeId);
-  if (hostId === undefined) throw new HawserError('internal', 'A Copy lies on a Store that is not known.');
-  return { image: imageView(context, image), hostId, storeId: copy.storeId, key: copy.key };
+  throw new HawserError(
+    'conflict',
+    `The image "${image.name}" is ${image.state}${why}; only a ready one can be read.`,
+    { details: { state: image.state } },
+  );
 }
 
 /** Each step may be repeated: a removal that was cut off goes on when it is asked for again, or at the next sweep. */
@@ -74,6 +99,9 @@ async function remove(context: Context, tickets: Tickets, ...[actor, id]: [Actor
     await endUpload(context, upload, { to: 'cancelled', status, cause: 'user', image: 'deleted' });
   const removed = await db.transaction(async (tx) => {
     const locked = await tx.images.lock(id);
+    for (const live of await tx.uploads.liveOf(id)) {
+      await endUploadIn(tx, live, { to: 'cancelled', status, cause: 'user', image: 'deleted' });
+    }
     for (const copy of locked?.copies ?? []) await tx.move('copies', copy.id, 'removing', { status });
     return tx.move('images', id, 'deleted', { status });
   });
@@ -81,6 +109,7 @@ async function remove(context: Context, tickets: Tickets, ...[actor, id]: [Actor
     await db.audit.append({ actor: actor.user, action: 'image.remove', subject: id, detail: { name: image.name } });
   }
   for (const task of await db.tasks.liveOf(id)) await cancelWork(context, task, status);
+  for (const owed of await db.uploads.withDuty()) if (owed.imageId === id) await settle(context, owed);
   context.changes.touch('image', id);
   for (const copy of (await db.images.find(id))?.copies ?? []) {
     const hostId = await db.images.hostOf(copy.storeId);

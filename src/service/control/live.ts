@@ -5,11 +5,16 @@ export interface LiveUpload {
   readonly uploadId: string;
   readonly taskId: string;
   readonly imageId: string;
+  readonly copyId: string;
   readonly storeId: string;
+  /** Its agent fetches it by itself. */
+  readonly fetched: boolean;
   receivedBytes: number;
   zeroBytes: number;
   declaredSize: number | null;
   connections: number;
+  /** How its agent's own fetching stands. */
+  pull: UploadReport['pull'];
   /** When the last byte came, by our clock; undefined: none since we know it. */
   bytesAt: Date | undefined;
   /** What its Task is known to be; anything else is asked of the database. */
@@ -23,11 +28,26 @@ export interface LiveUpload {
 
 const RATE_WINDOW = 5_000;
 
+const fresh = {
+  declaredSize: null,
+  connections: 0,
+  pull: null,
+  phase: 'other',
+  dirty: false,
+  active: false,
+  writtenAt: 0,
+} as const;
+
 export class LiveUploads {
   readonly #uploads = new Map<string, LiveUpload>();
 
   get(uploadId: string): LiveUpload | undefined {
     return this.#uploads.get(uploadId);
+  }
+
+  ofCopy(copyId: string): LiveUpload | undefined {
+    for (const upload of this.#uploads.values()) if (upload.copyId === copyId) return upload;
+    return undefined;
   }
 
   all(): Iterable<LiveUpload> {
@@ -38,19 +58,11 @@ export class LiveUploads {
     this.#uploads.delete(uploadId);
   }
 
-  add(
-    upload: Pick<LiveUpload, 'uploadId' | 'taskId' | 'imageId' | 'storeId' | 'receivedBytes' | 'zeroBytes'>,
-    now: Date,
-  ): LiveUpload {
+  add(upload: Omit<LiveUpload, keyof typeof fresh | 'bytesAt' | 'samples'>, now: Date): LiveUpload {
     const made: LiveUpload = {
       ...upload,
-      declaredSize: null,
-      connections: 0,
+      ...fresh,
       bytesAt: now,
-      phase: 'other',
-      dirty: false,
-      active: false,
-      writtenAt: 0,
       samples: [{ at: now.getTime(), bytes: upload.receivedBytes }],
     };
     this.#uploads.set(upload.uploadId, made);
@@ -65,6 +77,7 @@ export class LiveUploads {
     upload.zeroBytes = report.zeroBytes;
     upload.declaredSize = report.declaredSize;
     upload.connections = report.connections;
+    upload.pull = report.pull;
     upload.dirty ||= changed;
     if (grew) {
       upload.bytesAt = now;

@@ -3,7 +3,9 @@ import type {
   Actor,
   Copy,
   DeclaredFormat,
+  Host,
   Image,
+  JoinToken,
   Origin,
   PageResult,
   Placement,
@@ -16,7 +18,7 @@ import type {
   UploadSource,
 } from '../../core/nouns.ts';
 import type { CopyState, ImageState, TaskState, UploadState } from '../../core/states.ts';
-import type { ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-cases.ts';
+import type { HostChange, ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-cases.ts';
 
 /**
  * What control needs of a database. Every method is one statement unless said otherwise; all times
@@ -24,11 +26,14 @@ import type { ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-case
  */
 export interface ControlDb {
   readonly images: ImageRecords;
+  readonly copies: CopyRecords;
   readonly uploads: UploadRecords;
   readonly tasks: TaskRecords;
   readonly stores: StoreRecords;
+  readonly hosts: HostRecords;
   readonly accounts: AccountRecords;
   readonly audit: AuditRecords;
+  readonly uploadServers: UploadServerRecords;
   readonly move: Move;
   transaction<T>(run: (db: ControlDb) => Promise<T>): Promise<T>;
 }
@@ -74,6 +79,8 @@ export interface ImageRecords {
   /** Binds the Upload and the Task that fill it now. */
   setFilling(id: string, filling: Filling): Promise<void>;
   setTask(id: string, taskId: string): Promise<void>;
+  /** As setFilling, for content that is known already and fetched again: it stays as it is. */
+  setFetching(id: string, filling: Pick<Filling, 'uploadId' | 'taskId'>): Promise<void>;
   setContent(id: string, content: Content): Promise<void>;
   addDigest(id: string, digest: Digest): Promise<void>;
   insertCopy(copy: NewCopy): Promise<void>;
@@ -120,12 +127,51 @@ export interface NewCopy {
   readonly key: string;
 }
 
+/** A Copy with what is known of its place. */
+export interface CopyPlace extends Copy {
+  /** The host's agent is heard, and its Store can be used. */
+  readonly online: boolean;
+  /** Its Store or Host is being emptied. */
+  readonly evicting: boolean;
+}
+
+/** Copies beyond one: how they are made, moved, looked at. Rows are locked through their Image. */
+export interface CopyRecords {
+  /** Those that were not removed, oldest first. */
+  of(imageId: string): Promise<readonly CopyPlace[]>;
+  /**
+   * Ready Images with too few Copies, damaged ones, ones to move away, or a status to look at again; in the
+   * order of ids from behind `after`. Those whose last attempt is to be repeated later are left out.
+   */
+  imagesToTend(at: Date, after: string | undefined, limit: number): Promise<readonly string[]>;
+  /** Failed downloads that were ready once, whose last fetch succeeded, and of which no Copy is left. */
+  lostDownloads(limit: number): Promise<readonly string[]>;
+  /** Ids of the Copies of an Image that a live Task reads or that another Copy is made from now. */
+  inUse(imageId: string): Promise<ReadonlySet<string>>;
+  /** Ready ones on hosts that were not heard of since `before`. */
+  away(before: Date, limit: number): Promise<readonly Copy[]>;
+  /** Ready and unknown ones on a host that were not looked at since `before`, longest ago first. */
+  toCheck(hostId: string, before: Date, limit: number): Promise<readonly CopyToCheck[]>;
+  setChecked(ids: readonly string[], at: Date): Promise<void>;
+  /** How often the making of the newest Copy of an Image was tried in vain. */
+  tries(imageId: string): Promise<number>;
+  tried(copyId: string): Promise<number>;
+  setRetry(copyId: string, tries: number, retryAt: Date | null): Promise<void>;
+  /** Takes the right to have an unfinished Copy fetched, for so long; one caller gets it. */
+  claimPull(copyId: string, at: Date, seconds: number): Promise<boolean>;
+}
+export interface CopyToCheck extends Copy {
+  readonly imageState: ImageState;
+}
+
 /** What the agent has still to be told about an Upload that ended. */
 export type UploadDuty = 'discard' | 'forget';
 
 export interface UploadRow extends Upload {
   readonly hostId: string;
   readonly duty: UploadDuty | null;
+  /** The Copy that its agent reads to make it, while it does. */
+  readonly fromCopyId: string | null;
 }
 
 export interface UploadRecords {
@@ -134,6 +180,13 @@ export interface UploadRecords {
   list(query: UploadQuery, owner: string | undefined): Promise<PageResult<UploadRow>>;
   /** Those that are open, paused or finishing on this host. */
   liveOn(hostId: string): Promise<readonly UploadRow[]>;
+  /** Those of an Image that are open, paused or finishing. */
+  liveOf(imageId: string): Promise<readonly UploadRow[]>;
+  /** Open ones that this host's agent fetches by itself and whose time to be tried (again) has come. */
+  duePulls(hostId: string, at: Date): Promise<readonly UploadRow[]>;
+  /** How many further Copies each host is fetching. */
+  copyPulls(): Promise<ReadonlyMap<string, number>>;
+  setFrom(id: string, copyId: string | null): Promise<void>;
   setExpected(id: string, digest: Digest | null): Promise<void>;
   setStatus(id: string, status: string): Promise<void>;
   setDuty(id: string, duty: UploadDuty | null): Promise<void>;
@@ -191,6 +244,8 @@ export interface Work {
   readonly storeId: string;
   readonly key: string;
   readonly algorithm: 'sha256' | 'sha512' | 'md5' | null;
+  /** Of what is compared: the bytes are good as they lie there with this fingerprint. */
+  readonly fingerprint?: string | undefined;
 }
 
 export interface TaskRow extends Omit<Task, 'rate' | 'actions'> {
@@ -235,6 +290,8 @@ export interface HostSeen {
   readonly dataCa: string | null;
   readonly agentUrl: string | null;
   readonly linkVersion: number;
+  /** What the agent was configured with; counts until an administrator says otherwise. */
+  readonly tags: readonly string[];
 }
 export interface StoreSeen {
   readonly storeId: string;
@@ -244,6 +301,7 @@ export interface StoreSeen {
   readonly capacity: number;
   readonly free: number;
   readonly problem: string | null;
+  readonly tags: readonly string[];
 }
 
 export interface StoreRecords {
@@ -258,7 +316,61 @@ export interface StoreRecords {
   heard(hostId: string): Promise<void>;
   /** Hosts online that were not heard of for so long become offline; returns them. */
   markSilent(seconds: number): Promise<readonly string[]>;
-  dataUrls(hostId: string): Promise<readonly string[]>;
+  /** How the data listener of a host is reached; undefined: the host is not known. */
+  dataListener(
+    hostId: string,
+  ): Promise<{ readonly urls: readonly string[]; readonly ca: string | null } | undefined>;
+}
+
+/** Hosts, their right to join, and the controls that live beside this one. */
+export interface HostRecords {
+  /** Removed ones left out. */
+  list(): Promise<readonly Host[]>;
+  /** Also removed ones. */
+  find(id: string): Promise<Host | undefined>;
+  change(id: string, change: HostChange): Promise<void>;
+  /** A new one, or one that joins again: it is not removed any more, and its generation goes up. Returns that. */
+  join(host: HostSeen): Promise<number>;
+  /** Raises the generation above `known` as well, for a process that takes the host over. Undefined: not there, or removed. */
+  begin(hostId: string, known: number): Promise<number | undefined>;
+  /** Keeps how the host is reached and what is wrong with its version. Returns whether anything but times changed. */
+  heartbeat(host: HostSeen, generation: number, outdated: string | null): Promise<boolean>;
+  setOutdated(hostId: string, outdated: string | null): Promise<void>;
+  /** Marks it removed; its Stores and Copies are not shown any more. */
+  remove(hostId: string): Promise<void>;
+  /** Copies that are not removed, on its Stores. */
+  copies(hostId: string): Promise<readonly { readonly id: string; readonly imageId: string }[]>;
+
+  joinTokens(): Promise<readonly JoinToken[]>;
+  insertJoinToken(token: NewJoinToken): Promise<JoinToken>;
+  removeJoinToken(id: string): Promise<boolean>;
+  /** Uses it up for this host and key, in one statement; the same again is `used` again. */
+  useJoinToken(
+    hash: string,
+    use: { readonly hostId: string; readonly keyHash: string },
+  ): Promise<'used' | 'unknown' | 'expired' | 'used-before'>;
+
+  /** This control is there, at these URLs of its agent listener. */
+  saveControl(id: string, urls: readonly string[]): Promise<void>;
+  removeControl(id: string): Promise<void>;
+  /** URLs of the controls that were there in the last minute. */
+  controlUrls(): Promise<readonly string[]>;
+}
+export interface NewJoinToken {
+  readonly id: string;
+  readonly name: string;
+  readonly hash: string;
+  readonly createdBy: string;
+  readonly expiresInSeconds: number;
+}
+
+/** Carries what one control did to the others on the same database; nothing is kept for who is away. */
+export interface ChangeBus {
+  /** At most 7000 bytes. */
+  publish(text: string): Promise<void>;
+  /** Calls `hear` for what others publish, and `missed` when some of it may have been lost. */
+  listen(hear: (text: string) => void, missed: () => void): Promise<void>;
+  stop(): Promise<void>;
 }
 
 export interface AccountRecords {
@@ -267,6 +379,8 @@ export interface AccountRecords {
   setPasswordHash(user: string, hash: string): Promise<void>;
   setting(key: string): Promise<string | undefined>;
   saveSetting(key: string, value: string): Promise<void>;
+  /** Keeps it unless there is one already; returns the one that counts. */
+  keepSetting(key: string, value: string): Promise<string>;
   insertLogin(login: {
     readonly id: string;
     readonly user: string;
@@ -295,6 +409,16 @@ export interface TokenRow {
   readonly createdAt: Date;
   readonly usedAt: Date | null;
   readonly expiresAt: Date | null;
+}
+
+/** Where the upload servers of live Uploads are; this alone decides where control sends their chunks. */
+export interface UploadServerRecords {
+  /** `ip:port` by Upload; of those that are open, paused or finishing. */
+  addresses(uploadIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  save(uploadId: string, address: string): Promise<void>;
+  remove(uploadId: string): Promise<void>;
+  /** The size of an Upload that was begun without one, for it, its Image and its Task, and as its reservation. */
+  setSize(uploadId: string, size: number): Promise<void>;
 }
 
 export interface AuditRecords {

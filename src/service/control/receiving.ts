@@ -4,10 +4,19 @@ import type { UploadTarget } from './use-cases.ts';
 
 /** Where bytes for it go. Throws what its state says. */
 export function targetOf(upload: UploadRow, op: 'read' | 'write'): UploadTarget {
+  if (op === 'write' && upload.source.kind !== 'client') throw fetchedError();
   const live =
     upload.state === 'open' || (op === 'read' && (upload.state === 'paused' || upload.state === 'finishing'));
   if (live) return { uploadId: upload.id, hostId: upload.hostId, generation: upload.generation };
   throw endedError(upload);
+}
+
+/** Nobody sends to, or finishes, what an agent fetches by itself. */
+export function fetchedError(): HawserError {
+  return new HawserError(
+    'conflict',
+    'The host fetches the bytes of this one by itself; follow its task, pause it or cancel it.',
+  );
 }
 
 /** Why an Upload in this state takes nothing. */

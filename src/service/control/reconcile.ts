@@ -1,10 +1,10 @@
 import type { AgentEvent, UploadReport } from '../../contract/link.ts';
 import { isHawserError } from '../../core/errors.ts';
 import { isUnreachable } from './agents.ts';
-import { callOpen } from './begin.ts';
 import type { Context } from './context.ts';
 import { endUpload, forgetWork, settle } from './ending.ts';
 import { completeUpload } from './finish.ts';
+import { callOpen } from './opening.ts';
 import type { UploadRow } from './ports.ts';
 import { startWork, takeWork } from './work.ts';
 
@@ -45,9 +45,10 @@ async function lost(context: Context, row: UploadRow): Promise<void> {
   // It may have been sealed and forgotten, or begun, since the report was made.
   const now = await context.db.uploads.find(row.id);
   if (now === undefined || (now.state !== 'open' && now.state !== 'paused' && now.state !== 'finishing')) return;
+  const again = row.source.kind === 'client' ? ' Upload it again.' : '';
   await endUpload(context, row, {
     to: 'failed',
-    status: 'The host has lost what it had received of this upload. Upload it again.',
+    status: `The host has lost what it had received of this upload.${again}`,
     cause: 'store-failed',
     image: 'failed',
   });

@@ -1,6 +1,7 @@
 import type { AgentEvent, AgentLink, StoreReport, UploadReport } from '../../contract/link.ts';
 import { isErrorCode, toHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
+import type { Pulls } from './copies-pull.ts';
 import { endUpload } from './ending.ts';
 import { completeUpload } from './finish.ts';
 import type { LiveUpload } from './live.ts';
@@ -15,10 +16,15 @@ const SILENT_SECONDS = 10;
 /** Takes what agents report, and watches what they no longer do. */
 export class Reports {
   readonly #context: Context;
+  readonly #pulls: Pulls;
+  /** A host is (back) here: what it has may have changed meanwhile. */
+  readonly #onFull: (hostId: string) => void;
   readonly #heardAt = new Map<string, number>();
 
-  constructor(context: Context) {
+  constructor(context: Context, pulls: Pulls, onFull: (hostId: string) => void) {
     this.#context = context;
+    this.#pulls = pulls;
+    this.#onFull = onFull;
   }
 
   /**
@@ -52,6 +58,7 @@ export class Reports {
         await this.#takeStores(hostId, event.host.stores);
         this.#context.agents.set(hostId, link);
         await reconcile(this.#context, event);
+        this.#onFull(hostId);
         for (const upload of event.uploads) await this.takeUpload(upload);
         break;
       case 'upload':
@@ -72,7 +79,8 @@ export class Reports {
   async takeUpload(report: UploadReport): Promise<void> {
     const { live, now } = this.#context;
     const known = live.get(report.uploadId);
-    const plain = report.sealed === null && report.problem === null && report.state !== 'failed';
+    const fetching = known?.fetched !== true || report.pull === 'running' || report.pull === 'waiting';
+    const plain = report.sealed === null && report.problem === null && report.state !== 'failed' && fetching;
     const row = known?.phase === 'running' && plain ? undefined : await this.#find(report);
     if (known === undefined && row === undefined) return;
     if (report.sealed !== null) {
@@ -83,6 +91,7 @@ export class Reports {
     if (upload === undefined) return;
     const grew = live.take(upload, report, now());
     if (row !== undefined && (await this.#meet(upload, row, report))) return;
+    if (row !== undefined) this.#pulls.take(row, report);
     if (grew && row?.state === 'open') await this.#running(upload);
     this.#context.changes.touch('upload', upload.uploadId);
     this.#context.changes.touch('task', upload.taskId);
@@ -96,12 +105,18 @@ export class Reports {
     for (const upload of [...live.all()]) {
       await this.#write(upload);
       const idle = now().getTime() - (upload.bytesAt?.getTime() ?? 0);
-      if (upload.phase === 'running' && upload.connections === 0 && idle > config.uploads.awayAfterSeconds * 1000) {
+      if (
+        upload.phase === 'running' &&
+        !upload.fetched &&
+        upload.connections === 0 &&
+        idle > config.uploads.awayAfterSeconds * 1000
+      ) {
         await this.#away(upload);
       }
       if (idle < 8_000 && upload.phase === 'running') changes.touch('task', upload.taskId);
     }
     for (const hostId of await db.stores.markSilent(SILENT_SECONDS)) {
+      this.#context.tend();
       this.#context.log.warn({ event: 'host.silent', hostId });
       for (const store of await db.stores.list()) {
         if (store.hostId !== hostId) continue;
@@ -126,14 +141,15 @@ export class Reports {
   }
 
   /** True when its problem, or the agent, ended the Upload. */
-  async #meet(upload: LiveUpload, row: UploadRow, { problem, state }: UploadReport): Promise<boolean> {
+  async #meet(upload: LiveUpload, row: UploadRow, { problem, state, pull }: UploadReport): Promise<boolean> {
     if (problem === null && state !== 'failed') return false;
     const code = isErrorCode(problem?.code) ? problem.code : 'internal';
     if (state === 'failed' || code === 'format-unsafe' || code === 'format-mismatch' || code === 'too-large') {
       const status = problem?.message ?? 'The host refused what it received; upload it again.';
       return endUpload(this.#context, row, { to: 'failed', status, cause: code, image: 'failed' });
     }
-    if (problem === null) return false;
+    // Of a fetch that failed `Pulls` decides what becomes of it.
+    if (problem === null || pull === 'failed') return false;
     const paused = await this.#context.db.move('tasks', row.taskId, 'PAUSED', {
       from: ['INITIATED', 'RUNNING'],
       status: problem.message,
@@ -146,10 +162,12 @@ export class Reports {
   async #running(upload: LiveUpload): Promise<void> {
     const { db } = this.#context;
     await db.transaction(async (tx) => {
-      const copyId = (await tx.uploads.find(upload.uploadId))?.copyId;
-      if (copyId !== undefined) await tx.move('copies', copyId, 'in-progress', { from: ['pending'] });
+      await tx.images.lock(upload.imageId);
+      await tx.move('copies', upload.copyId, 'in-progress', { from: ['pending'] });
+      if (upload.fetched) await tx.copies.setRetry(upload.copyId, 0, null);
       await tx.move('images', upload.imageId, 'in-progress', { from: ['pending'], status: '' });
-      await tx.move('tasks', upload.taskId, 'RUNNING', { from: ['INITIATED', 'PAUSED'], status: 'Receiving' });
+      const status = upload.fetched ? {} : { status: 'Receiving' };
+      await tx.move('tasks', upload.taskId, 'RUNNING', { from: ['INITIATED', 'PAUSED'], ...status });
     });
     upload.phase = 'running';
   }
@@ -196,8 +214,9 @@ export class Reports {
 }
 
 function liveOf(row: UploadRow) {
-  const { id: uploadId, taskId, imageId, storeId, receivedBytes, zeroBytes } = row;
-  return { uploadId, taskId, imageId, storeId, receivedBytes, zeroBytes };
+  const { id: uploadId, taskId, imageId, copyId, storeId, receivedBytes, zeroBytes } = row;
+  const fetched = row.source.kind !== 'client';
+  return { uploadId, taskId, imageId, copyId, storeId, fetched, receivedBytes, zeroBytes };
 }
 
 function pause(time: number, signal: AbortSignal): Promise<void> {

@@ -2,13 +2,14 @@ import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Actor, Task, TaskAction } from '../../core/nouns.ts';
 import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
+import { afterCancel, type Pulls } from './copies-pull.ts';
 import { endUpload } from './ending.ts';
 import type { TaskRow, UploadRow } from './ports.ts';
 import type { TaskUseCases } from './use-cases.ts';
 import { actionsOf, ownerFilter, taskView, touchUpload, visible } from './views.ts';
 import { cancelWork, startWork } from './work.ts';
 
-export function createTasks(context: Context): TaskUseCases {
+export function createTasks(context: Context, pulls: Pulls): TaskUseCases {
   const { db } = context;
   const find = async (actor: Actor, id: string) => visible(actor, await db.tasks.find(id), 'task');
   const act = (action: TaskAction, perform: (task: TaskRow, actor: Actor) => Promise<void>) => {
@@ -32,7 +33,7 @@ export function createTasks(context: Context): TaskUseCases {
     get: async (actor, id) => taskView(context, await find(actor, id)),
     events: async (actor, id) => db.tasks.events((await find(actor, id)).id),
     pause: act('pause', (task) => pause(context, task)),
-    resume: act('resume', (task) => resume(context, task)),
+    resume: act('resume', (task) => resume(context, pulls, task)),
     cancel: act('cancel', (task, actor) => cancel(context, task, `Cancelled by ${actor.user}`)),
   };
 }
@@ -70,11 +71,11 @@ async function pause(context: Context, task: TaskRow): Promise<void> {
   });
 }
 
-async function resume(context: Context, task: TaskRow): Promise<void> {
+async function resume(context: Context, pulls: Pulls, task: TaskRow): Promise<void> {
   const upload = await filling(context, task);
   const resumed = await context.db.transaction(async (tx) => {
     if (upload !== undefined) await tx.move('uploads', upload.id, 'open', { from: ['paused'], status: '' });
-    return tx.move('tasks', task.id, 'RUNNING', { status: upload === undefined ? '' : 'Waiting for bytes' });
+    return tx.move('tasks', task.id, 'RUNNING', { status: statusOnResume(upload) });
   });
   if (!resumed) throw new HawserError('conflict', 'The task cannot be resumed now; look at it again.');
   if (upload !== undefined) {
@@ -87,8 +88,15 @@ async function resume(context: Context, task: TaskRow): Promise<void> {
       await context.agents
         .of(upload.hostId)
         .call('resumeUpload', { uploadId: upload.id, generation: upload.generation });
+      const now = await context.db.uploads.find(upload.id);
+      if (now !== undefined && now.source.kind !== 'client') await pulls.startNow(now);
     } else if (task.work !== null) await resumeWork(context, task, task.work.hostId);
   });
+}
+
+function statusOnResume(upload: UploadRow | undefined): string {
+  if (upload === undefined) return '';
+  return upload.source.kind === 'client' ? 'Waiting for bytes' : 'The host is asked to fetch on';
 }
 
 /** An agent that was restarted knows nothing of it: it begins anew. */
@@ -104,7 +112,9 @@ async function resumeWork(context: Context, task: TaskRow, hostId: string): Prom
 async function cancel(context: Context, task: TaskRow, status: string): Promise<void> {
   const upload = await filling(context, task);
   if (upload !== undefined) {
-    await endUpload(context, upload, { to: 'cancelled', status, cause: 'user', image: 'deleted' });
+    // A missing Copy would be begun again at once.
+    const retry = upload.purpose === 'copy' ? { tries: 0, at: afterCancel(context.now()) } : undefined;
+    await endUpload(context, upload, { to: 'cancelled', status, cause: 'user', image: 'deleted', retry });
   } else await cancelWork(context, task, status);
 }
 

@@ -2,6 +2,7 @@ import { HawserError } from '../../core/errors.ts';
 import type { Actor, Upload } from '../../core/nouns.ts';
 import { createBegin } from './begin.ts';
 import type { Context } from './context.ts';
+import { afterCancel } from './copies-pull.ts';
 import { endUpload } from './ending.ts';
 import { createFinish } from './finish.ts';
 import { targetOf } from './receiving.ts';
@@ -33,6 +34,7 @@ export function createUploads(context: Context, tickets: Tickets): UploadUseCase
         status: `Cancelled by ${actor.user}`,
         cause: 'user',
         image: 'deleted',
+        retry: upload.purpose === 'copy' ? { tries: 0, at: afterCancel(context.now()) } : undefined,
       });
       if (done) {
         await db.audit.append({ actor: actor.user, action: 'upload.cancel', subject: id });

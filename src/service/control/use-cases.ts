@@ -23,9 +23,11 @@ import type { ImageState, TaskState, UploadState } from '../../core/states.ts';
  */
 export interface UseCases {
   readonly images: ImageUseCases;
+  readonly copies: CopyUseCases;
   readonly uploads: UploadUseCases;
   readonly tasks: TaskUseCases;
   readonly stores: StoreUseCases;
+  readonly hosts: HostUseCases;
   readonly accounts: AccountUseCases;
   readonly changes: Changes;
 }
@@ -62,6 +64,8 @@ export interface CopySource {
   readonly hostId: string;
   readonly storeId: string;
   readonly key: string;
+  /** What it had when it was sealed. */
+  readonly fingerprint: string | null;
 }
 
 /** A ticket for the data listener: `url` is the resource there, `token` its ticket. */

@@ -1,13 +1,14 @@
 import { HawserError } from '../../core/errors.ts';
-import type { Actor, Image, Task, TaskAction, Upload } from '../../core/nouns.ts';
+import type { Actor, Copy, Image, Task, TaskAction, Upload } from '../../core/nouns.ts';
 import { isTerminal, taskStates } from '../../core/states.ts';
+import type { ChangedKind } from './changes.ts';
 import type { Context } from './context.ts';
 import type { TaskRow, UploadRow } from './ports.ts';
 import type { Change } from './use-cases.ts';
 
 /** What people see: the rows with the live numbers on top. */
 export function uploadView(context: Context, row: UploadRow): Upload {
-  const { hostId: _host, duty: _duty, ...upload } = row;
+  const { hostId: _host, duty: _duty, fromCopyId: _from, ...upload } = row;
   // Once it is sealed the row knows better: reports come a moment later.
   const live = row.state === 'sealed' ? undefined : context.live.get(row.id);
   if (live === undefined) return upload;
@@ -15,11 +16,12 @@ export function uploadView(context: Context, row: UploadRow): Upload {
 }
 
 export function imageView(context: Context, image: Image): Image {
-  const live = image.uploadId === null ? undefined : context.live.get(image.uploadId);
-  if (live === undefined) return image;
-  const copies = image.copies.map((copy) =>
-    copy.state === 'pending' || copy.state === 'in-progress' ? { ...copy, doneBytes: live.receivedBytes } : copy,
-  );
+  const arrives = (copy: Copy) => copy.state === 'pending' || copy.state === 'in-progress';
+  if (!image.copies.some(arrives)) return image;
+  const copies = image.copies.map((copy) => {
+    const live = arrives(copy) ? context.live.ofCopy(copy.id) : undefined;
+    return live === undefined ? copy : { ...copy, doneBytes: live.receivedBytes };
+  });
   return { ...image, copies };
 }
 
@@ -56,7 +58,7 @@ export function ownerFilter(actor: Actor): string | undefined {
 /** Reads what a change is about. */
 export async function loadChange(
   context: Context,
-  kind: 'image' | 'upload' | 'task' | 'store',
+  kind: ChangedKind,
   id: string,
 ): Promise<{ readonly change: Change; readonly owner: string | undefined } | undefined> {
   if (kind === 'image') {
@@ -73,6 +75,10 @@ export async function loadChange(
   if (kind === 'task') {
     const row = await context.db.tasks.find(id);
     return row && { change: { kind, task: taskView(context, row) }, owner: row.owner };
+  }
+  if (kind === 'host') {
+    const host = await context.db.hosts.find(id);
+    return host && { change: { kind, host }, owner: undefined };
   }
   const store = await context.db.stores.find(id);
   return store && { change: { kind, store }, owner: undefined };

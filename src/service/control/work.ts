@@ -1,9 +1,10 @@
 import type { WorkReport } from '../../contract/link.ts';
 import { type Digest, digestAlgorithms, formatDigest } from '../../core/digest.ts';
 import { HawserError, toHawserError } from '../../core/errors.ts';
-import type { Actor, Image, Task } from '../../core/nouns.ts';
+import type { Actor, Copy, Image, Task } from '../../core/nouns.ts';
 import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
+import { loseCopy } from './copies-guard.ts';
 import { forgetWork } from './ending.ts';
 import type { TaskRow, Work } from './ports.ts';
 import { taskView, visible } from './views.ts';
@@ -39,17 +40,66 @@ export async function beginWork(
 }
 
 async function workOn(
-  db: Pick<Context['db'], 'images'>,
+  db: Pick<Context['db'], 'copies'>,
   image: Image,
   what: Pick<Work, 'kind' | 'algorithm'>,
 ): Promise<Work> {
-  const copy = image.state === 'ready' ? image.copies.find((one) => one.state === 'ready') : undefined;
+  const ready = (await db.copies.of(image.id)).filter((one) => one.state === 'ready');
+  const copy = image.state === 'ready' ? (ready.find((one) => one.online) ?? ready[0]) : undefined;
   if (copy === undefined) {
     throw new HawserError('conflict', `Only a ready image can be read; "${image.name}" is ${image.state}.`);
   }
-  const hostId = await db.images.hostOf(copy.storeId);
-  if (hostId === undefined) throw new HawserError('internal', 'A Copy lies on a Store that is not known.');
-  return { ...what, hostId, storeId: copy.storeId, key: copy.key };
+  return { ...what, hostId: copy.hostId, storeId: copy.storeId, key: copy.key };
+}
+
+/**
+ * Has one Copy compared with its recorded digests, unless that is under way: because its fingerprint is
+ * another one now (`fingerprint`; the Copy is `unknown` until this ends), or because what was read from it
+ * was not what it should be. Does not wait.
+ */
+export async function verifyCopy(
+  context: Context,
+  imageId: string,
+  copyId: string,
+  fingerprint?: string,
+): Promise<void> {
+  const { db } = context;
+  const taskId = await db.transaction(async (tx) => {
+    const image = await tx.images.lock(imageId);
+    const copy = image?.copies.find((one) => one.id === copyId);
+    if (image === undefined || copy === undefined) return undefined;
+    if (copy.state !== 'ready' && copy.state !== 'unknown') return undefined;
+    if (fingerprint !== undefined) {
+      const status = 'Its bytes were touched behind our back; they are being compared.';
+      await tx.move('copies', copyId, 'unknown', { status });
+    }
+    const { hostId, storeId, key } = copy;
+    const live = await tx.tasks.liveOf(imageId);
+    if (live.some(({ work }) => work?.kind === 'verify' && work.storeId === storeId && work.key === key))
+      return undefined;
+    const id = context.randomId();
+    const work = { kind: 'verify', algorithm: null, hostId, storeId, key, fingerprint } as const;
+    const task = {
+      id,
+      kind: 'verify',
+      imageId,
+      uploadId: null,
+      totalBytes: image.size,
+      work,
+      owner: image.owner,
+    } as const;
+    await tx.tasks.insert({ ...task, status: `The copy on ${copy.storeName} is compared` });
+    return id;
+  });
+  if (taskId === undefined) return;
+  context.log.info({ event: 'copy.verify', imageId, copyId, changed: fingerprint !== undefined });
+  context.changes.touch('image', imageId);
+  await startWork(context, taskId);
+}
+
+/** Whether the Task makes an Image, so that the Image's fate hangs on it. */
+function fills(task: TaskRow): boolean {
+  return task.uploadId !== null && task.kind !== 'replicate';
 }
 
 /** Has the agent begin, or go on with, the work of a Task. When it cannot be reached it begins when the agent is back. */
@@ -98,7 +148,7 @@ export async function takeWork(context: Context, report: WorkReport): Promise<vo
 }
 
 function statusOf(task: TaskRow): string {
-  if (task.kind === 'upload') return 'verifying';
+  if (fills(task)) return 'verifying';
   return task.kind === 'verify' ? 'Reading and comparing' : `Computing ${task.work?.algorithm ?? 'the digest'}`;
 }
 
@@ -115,7 +165,7 @@ async function doneWork(context: Context, task: TaskRow, result: Readonly<Record
   }
   const digest = { algorithm, hex: result.hex };
   await context.db.images.addDigest(task.imageId, digest);
-  if (task.kind !== 'upload') return endTask(context, task, 'SUCCESS', formatDigest(digest), null);
+  if (!fills(task)) return endTask(context, task, 'SUCCESS', formatDigest(digest), null);
   const upload = task.uploadId === null ? undefined : await context.db.uploads.find(task.uploadId);
   const expected = upload?.expectedDigest;
   if (expected?.algorithm === algorithm && expected.hex !== digest.hex) {
@@ -138,21 +188,30 @@ export function mismatch(expected: Digest, found: string): string {
   return `The bytes have ${expected.algorithm}:${found}; ${formatDigest(expected)} was declared. Remove the image and upload it again, or check the source.`;
 }
 
-/** The Image's bytes are not good; they stay until somebody removes them. */
+/**
+ * The bytes of the Copy are not good; they stay until somebody removes them, or another Copy repairs them.
+ * The Image fails when this was all there is of it.
+ */
 async function failContent(
   context: Context,
   task: TaskRow,
   ...[status, cause, to = 'FAILURE']: [string, string, ('FAILURE' | 'CANCELLED')?]
 ): Promise<void> {
-  const { db } = context;
-  await db.transaction(async (tx) => {
+  await context.db.transaction(async (tx) => {
+    const image = task.imageId === null ? undefined : await tx.images.lock(task.imageId);
     if (!(await endTaskIn(tx, task, to, { status, cause }))) return;
-    const image = task.imageId === null ? undefined : await tx.images.find(task.imageId);
-    const copy = image?.copies.find((one) => one.storeId === task.work?.storeId && one.key === task.work.key);
-    if (copy !== undefined) await tx.move('copies', copy.id, 'failed', { status });
-    if (image !== undefined) await tx.move('images', image.id, 'failed', { status });
+    const copy = readCopy(image, task);
+    if (image === undefined) return;
+    if (copy !== undefined) await loseCopy(tx, image, copy.id, status);
+    // One that was never ready hangs on this comparison.
+    await tx.move('images', image.id, 'failed', { from: ['verifying'], status });
   });
+  context.tend();
   await told(context, task);
+}
+
+function readCopy(image: Image | undefined, { work }: TaskRow): Copy | undefined {
+  return image?.copies.find((one) => one.storeId === work?.storeId && one.key === work.key);
 }
 
 /** The work could not be done. Of an Upload that still has to be compared, nothing may be concluded: it fails. */
@@ -161,7 +220,8 @@ async function failWork(
   task: TaskRow,
   problem: { readonly code: string; readonly message: string },
 ): Promise<void> {
-  if (task.kind === 'upload') return failContent(context, task, problem.message, problem.code);
+  if (fills(task)) return failContent(context, task, problem.message, problem.code);
+  if (problem.code === 'corrupt') return failContent(context, task, problem.message, problem.code);
   await endTask(context, task, 'FAILURE', problem.message, problem.code);
 }
 
@@ -171,15 +231,20 @@ async function endTask(
   to: 'SUCCESS' | 'FAILURE' | 'CANCELLED',
   ...[status, cause]: [string, string | null]
 ): Promise<void> {
-  if (task.kind === 'upload' && to === 'CANCELLED') return failContent(context, task, status, 'user', to);
+  if (fills(task) && to === 'CANCELLED') return failContent(context, task, status, 'user', to);
   await context.db.transaction(async (tx) => {
     const options = { status, ...(cause === null ? {} : { cause }) };
+    const image = task.imageId === null ? undefined : await tx.images.lock(task.imageId);
     if (!(await endTaskIn(tx, task, to, options))) return;
-    if (task.kind !== 'upload' || to !== 'SUCCESS' || task.imageId === null) return;
-    const image = await tx.images.find(task.imageId);
-    const copy = image?.copies.find((one) => one.storeId === task.work?.storeId && one.key === task.work.key);
-    if (copy !== undefined) await tx.move('copies', copy.id, 'ready', { status: '' });
-    await tx.move('images', task.imageId, 'ready', { from: ['verifying'], status: '' });
+    const copy = readCopy(image, task);
+    if (to !== 'SUCCESS' || image === undefined || copy === undefined) return;
+    if (fills(task)) {
+      await tx.move('copies', copy.id, 'ready', { status: '' });
+      await tx.move('images', image.id, 'ready', { from: ['verifying'], status: '' });
+    } else if (task.work?.fingerprint !== undefined) {
+      await tx.images.setCopyStored(copy.id, copy.storedSize ?? 0, task.work.fingerprint);
+      await tx.move('copies', copy.id, 'ready', { from: ['unknown'], status: '' });
+    }
   });
   await told(context, task);
 }

@@ -41,6 +41,20 @@ export function memoryUseCases(): MemoryUseCases {
       for (const listener of listeners) listener(change);
     },
     images: imageUseCases(note),
+    copies: {
+      create: async (_actor, request) => {
+        note('copies.create', request);
+        return image;
+      },
+      add: async (_actor, id, storeId) => {
+        note('copies.add', { id: found(id, ids.image, id), storeId });
+        return { ...task, kind: 'replicate' };
+      },
+      cleanup: async (_actor, id, copyIds) => {
+        note('copies.cleanup', { id: found(id, ids.image, id), copyIds });
+        return image;
+      },
+    },
     uploads: uploadUseCases(note),
     tasks: {
       list: async (_actor, query) => {
@@ -80,7 +94,13 @@ function imageUseCases(note: Note): ImageUseCases {
     change: async (_actor, id, change) => ({ ...found(id, ids.image, image), name: change.name ?? image.name }),
     remove: async (_actor, id) => note('images.remove', id),
     source: async (_actor, id) =>
-      found(id, ids.image, { image, hostId: ids.host, storeId: ids.store, key: 'copies/secret-key' }),
+      found(id, ids.image, {
+        image,
+        hostId: ids.host,
+        storeId: ids.store,
+        key: 'copies/secret-key',
+        fingerprint: null,
+      }),
     access: async () => ({ url: 'http://127.0.0.1:7802/data/v1/copies/x', token: 'ticket', ca: null, expiresAt: at }),
     verify: async () => task,
     digest: async (_actor, _id, algorithm) => {

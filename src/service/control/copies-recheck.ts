@@ -1,0 +1,88 @@
+import type { CopyReport } from '../../contract/link.ts';
+import { isUnreachable } from './agents.ts';
+import type { Context } from './context.ts';
+import { loseCopy } from './copies-guard.ts';
+import type { CopyToCheck } from './ports.ts';
+import { verifyCopy } from './work.ts';
+
+const MOST = 1000;
+
+/**
+ * Looks at the Copies of a host that were not looked at since `before`: whether they are there, and as they
+ * were when they were sealed. False when the agent could not be asked.
+ */
+export async function recheckHost(
+  context: Context,
+  { hostId, before, signal }: { readonly hostId: string; readonly before: Date; readonly signal: AbortSignal },
+): Promise<boolean> {
+  const { db, agents, now } = context;
+  for (;;) {
+    const copies = await db.copies.toCheck(hostId, before, MOST);
+    if (copies.length === 0) return true;
+    const asked = copies.map(({ storeId, key }) => ({ storeId, key }));
+    let reports: readonly CopyReport[];
+    try {
+      ({ copies: reports } = await agents.of(hostId).call('describeCopies', { copies: asked }, signal));
+    } catch (error) {
+      if (isUnreachable(error) || signal.aborted) return false;
+      throw error;
+    }
+    for (const [index, copy] of copies.entries()) {
+      const report = reports[index];
+      if (report !== undefined) await judge(context, copy, report);
+    }
+    await db.copies.setChecked(
+      copies.map((copy) => copy.id),
+      // Later than `before` even when that is this very moment: each is looked at once.
+      new Date(Math.max(now().getTime(), before.getTime())),
+    );
+    if (copies.length < MOST) return true;
+  }
+}
+
+async function judge(context: Context, copy: CopyToCheck, report: CopyReport): Promise<void> {
+  switch (report.state) {
+    case 'sealed':
+      if (report.fingerprint === copy.fingerprint) return foundGood(context, copy);
+      return verifyCopy(context, copy.imageId, copy.id, report.fingerprint);
+    case 'absent':
+    case 'writing':
+      return lost(context, copy);
+    case 'unreachable':
+      return change(context, copy, `The store ${copy.storeName} cannot be read now.`);
+  }
+}
+
+async function foundGood(context: Context, copy: CopyToCheck): Promise<void> {
+  if (copy.state !== 'unknown') return;
+  const { db } = context;
+  const back = await db.transaction(async (tx) => {
+    await tx.images.lock(copy.imageId);
+    return tx.move('copies', copy.id, 'ready', { from: ['unknown'], status: '' });
+  });
+  if (back) tell(context, copy, 'copy.back');
+}
+
+async function change(context: Context, copy: CopyToCheck, status: string): Promise<void> {
+  const { db } = context;
+  const moved = await db.transaction(async (tx) => {
+    await tx.images.lock(copy.imageId);
+    return tx.move('copies', copy.id, 'unknown', { from: ['ready'], status });
+  });
+  if (moved) tell(context, copy, 'copy.unknown');
+}
+
+async function lost(context: Context, copy: CopyToCheck): Promise<void> {
+  const status = `The copy on ${copy.storeName} of ${copy.hostName} is gone: its file is not there any more.`;
+  const moved = await context.db.transaction(async (tx) => {
+    const image = await tx.images.lock(copy.imageId);
+    return image !== undefined && (await loseCopy(tx, image, copy.id, status));
+  });
+  if (moved) tell(context, copy, 'copy.lost');
+}
+
+function tell(context: Context, copy: CopyToCheck, event: string): void {
+  context.log.warn({ event, imageId: copy.imageId, copyId: copy.id, storeId: copy.storeId });
+  context.changes.touch('image', copy.imageId);
+  context.tend();
+}
