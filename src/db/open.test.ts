@@ -15,10 +15,9 @@ test('several controls that start on one empty database migrate it once', async 
   await postgres.query('postgres', 'create database many');
   const address = { ...postgres.postgres.connection, database: 'many' };
   const all = await Promise.all([1, 2, 3].map(() => openDatabase(address, { connections: 2 })));
-  expect(await postgres.query('many', 'select name from kysely_migration')).toEqual([
-    { name: '0001-first' },
-    { name: '0002-hosts-and-copies' },
-  ]);
+  const done = (await postgres.query('many', 'select name from kysely_migration')).map(({ name }) => name);
+  expect(done.slice(0, 2)).toEqual(['0001-first', '0002-hosts-and-copies']);
+  expect(new Set(done).size).toBe(done.length);
   for (const open of all) {
     expect(await open.ping()).toBe(true);
     await open[Symbol.asyncDispose]();
