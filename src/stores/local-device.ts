@@ -1,0 +1,255 @@
+import { constants } from 'node:fs';
+import { HawserError, isHawserError } from '../core/errors.ts';
+import { type Range, rangeEnd } from '../core/range.ts';
+import { alignedBuffer } from '../native/aligned-buffer.ts';
+import { punchHole, zeroRange } from '../native/allocate.ts';
+import { blockGeometry } from '../native/block-device.ts';
+import { localExtents } from '../native/extents.ts';
+import { libc } from '../native/libc.ts';
+import type { Device, DeviceExtent, DeviceTraits } from './device.ts';
+import { closeFile, openFile, readUpTo, statExactly, syncData, truncateFile, writeAll } from './file/descriptor.ts';
+import { WriteQueue } from './file/write-queue.ts';
+import { ZeroLadder } from './file/zero-ladder.ts';
+import { checkInside } from './key.ts';
+import { DIRECT_BLOCK, DirectFile } from './local-direct.ts';
+import { deviceFailure } from './local-failure.ts';
+import { mergedExtents } from './merged-extents.ts';
+
+export interface LocalDeviceOptions {
+  /**
+   * A file or a block device. Links are followed: where it may lie was checked before, and the checked one is
+   * named as /proc/self/fd/N.
+   */
+  readonly path: string;
+  readonly writable: boolean;
+  /** Zeroing gives the space of a file back; default true. On a block device it is always given back where it can be. */
+  readonly sparse?: boolean;
+  /** Bytes that a file may grow to: the size of the Device when it is more than the file has now. */
+  readonly growTo?: number;
+  /** Past the page cache (O_DIRECT), whole blocks of 4096 at least; the edges of other ranges go through it. */
+  readonly direct?: boolean;
+}
+
+interface Opened {
+  readonly fd: number;
+  readonly isFile: boolean;
+  readonly size: number;
+  /** What the place can zero at once. */
+  readonly sector: number;
+  readonly direct: DirectFile | undefined;
+}
+
+const WRITERS = 8;
+
+/**
+ * A file or a block device of this host. Throws `not-found`, `unsupported` for O_DIRECT where the filesystem or
+ * the machine has it not, `store-failed`.
+ */
+export async function openLocalDevice(options: LocalDeviceOptions): Promise<Device> {
+  await using undo = new AsyncDisposableStack();
+  const { path, writable } = options;
+  const fd = await openFile(path, mode(writable)).catch((error: unknown) => {
+    throw deviceFailure(error, 'be opened');
+  });
+  undo.defer(() => closeFile(fd));
+  const stat = await statExactly(fd);
+  if (!stat.isFile() && !stat.isBlockDevice()) {
+    throw new HawserError('store-failed', 'What should be opened as a device is neither a file nor a block device.');
+  }
+  const geometry = stat.isFile() ? { size: Number(stat.size), sector: 1 } : await blockGeometry(fd, stat.rdev);
+  const direct = options.direct === true ? undo.use(await openDirect(path, writable, geometry.sector)) : undefined;
+  undo.move();
+  return new LocalDevice({ fd, isFile: stat.isFile(), direct, ...geometry }, options);
+}
+
+function mode(writable: boolean): number {
+  return (writable ? constants.O_RDWR : constants.O_RDONLY) | constants.O_NONBLOCK;
+}
+
+async function openDirect(path: string, writable: boolean, sector: number): Promise<DirectFile> {
+  const block = Math.max(DIRECT_BLOCK, sector);
+  try {
+    if (alignedBuffer(block, block) === undefined) throw new Error('no aligned memory');
+    return new DirectFile(await openFile(path, mode(writable) | constants.O_DIRECT), block);
+  } catch (cause) {
+    throw new HawserError(
+      'unsupported',
+      'O_DIRECT was asked for, but this filesystem or machine does not have it. Turn it off.',
+      { cause },
+    );
+  }
+}
+
+class LocalDevice implements Device {
+  readonly size: number;
+  readonly writable: boolean;
+  readonly traits: DeviceTraits;
+  readonly #at: Opened;
+  readonly #queue: WriteQueue;
+  readonly #ladder: ZeroLadder;
+  /** Of the file, which may have to grow. */
+  #length: number;
+  #growing: Promise<void> | undefined;
+  #outstanding = 0;
+  #closing: PromiseWithResolvers<void> | undefined;
+  #lost: HawserError | undefined;
+
+  constructor(at: Opened, { writable, sparse = true, growTo = 0 }: LocalDeviceOptions) {
+    this.#at = at;
+    this.#length = at.size;
+    this.size = at.isFile ? Math.max(at.size, growTo) : at.size;
+    this.writable = writable;
+    const punches = sparse || !at.isFile;
+    const able = libc() !== undefined;
+    this.#ladder = new ZeroLadder(punches ? [punchHole, zeroRange] : [zeroRange]);
+    this.#queue = new WriteQueue(at.fd);
+    this.traits = {
+      zero: able ? 'native' : 'emulated',
+      unmap: able && punches ? 'native' : 'none',
+      extents: able && at.isFile ? 'native' : 'none',
+      writers: WRITERS,
+    };
+  }
+
+  read(into: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
+    checkInside(offset, into.length, this.size);
+    return this.#run('be read', signal, async () => {
+      for (const { part, direct } of this.#parts({ offset, length: into.length })) {
+        const target = into.subarray(part.offset - offset, rangeEnd(part) - offset);
+        const got = await (direct?.read(target, part.offset) ?? readUpTo(this.#at.fd, target, part.offset));
+        if (got === target.length) continue;
+        if (part.offset + got < this.#length) throw shorter();
+        target.fill(0, got);
+      }
+    });
+  }
+
+  write(from: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
+    this.#check({ offset, length: from.length });
+    return this.#run('be written', signal, async () => {
+      await this.#grow(offset + from.length);
+      for (const { part, direct } of this.#parts({ offset, length: from.length })) {
+        const source = from.subarray(part.offset - offset, rangeEnd(part) - offset);
+        await (direct?.write(source, part.offset) ?? this.#queue.write(source, part.offset));
+      }
+    });
+  }
+
+  zero(range: Range, signal?: AbortSignal): Promise<void> {
+    this.#check(range);
+    return this.#run('be zeroed', signal, async () => {
+      await this.#grow(rangeEnd(range));
+      const { fd, sector } = this.#at;
+      const offset = Math.min(Math.ceil(range.offset / sector) * sector, rangeEnd(range));
+      const end = Math.max(rangeEnd(range) - (rangeEnd(range) % sector), offset);
+      await writeAll(fd, Buffer.alloc(offset - range.offset), range.offset);
+      await this.#ladder.zero(fd, { offset, length: end - offset }, signal);
+      await writeAll(fd, Buffer.alloc(rangeEnd(range) - end), end);
+    });
+  }
+
+  /** After one that failed the kernel may have dropped bytes, and the next one would not say so: all later ones fail too. */
+  async flush(signal?: AbortSignal): Promise<void> {
+    if (!this.writable) return;
+    await this.#run('be flushed', signal, async () => {
+      if (this.#lost !== undefined) throw this.#lost;
+      try {
+        await syncData(this.#at.fd);
+      } catch (error) {
+        this.#lost ??= deviceFailure(error, 'be flushed', { unsyncedLost: true });
+        throw this.#lost;
+      }
+    });
+  }
+
+  extents(range: Range, signal?: AbortSignal): AsyncIterable<DeviceExtent> {
+    checkInside(range.offset, range.length, this.size);
+    return mergedExtents(this.#extents(range, signal), (a, b) => a.hole === b.hole);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing.promise;
+    this.#closing = Promise.withResolvers();
+    if (this.#outstanding === 0) this.#closing.resolve();
+    await this.#closing.promise;
+    await closeFile(this.#at.fd);
+    await this.#at.direct?.[Symbol.asyncDispose]();
+  }
+
+  async *#extents(range: Range, signal: AbortSignal | undefined): AsyncGenerator<DeviceExtent> {
+    const end = Math.min(rangeEnd(range), this.#length);
+    const told = this.#at.isFile
+      ? localExtents(this.#at.fd, Math.max(end, range.offset), range.offset)
+      : [{ ...range, kind: 'data' as const }].values();
+    for (;;) {
+      const next = await this.#run('tell holes from data', signal, async () => told.next().value ?? undefined);
+      if (next === undefined) break;
+      const hole = next.kind === 'hole';
+      yield { offset: next.offset, length: next.length, zero: hole, hole };
+    }
+    const behind = Math.max(end, range.offset);
+    if (behind < rangeEnd(range)) yield { offset: behind, length: rangeEnd(range) - behind, zero: true, hole: true };
+  }
+
+  /** With O_DIRECT the whole blocks of a range go past the page cache. */
+  *#parts(range: Range): Generator<{ readonly part: Range; readonly direct: DirectFile | undefined }> {
+    const { direct } = this.#at;
+    const block = direct?.block ?? 1;
+    const from = Math.ceil(range.offset / block) * block;
+    // The last block of a file may be a short one, and writing it whole would make the file longer.
+    const last = Math.min(rangeEnd(range), this.#length);
+    const to = last - (last % block);
+    if (direct === undefined || from >= to) return yield { part: range, direct: undefined };
+    if (from > range.offset) yield { part: { offset: range.offset, length: from - range.offset }, direct: undefined };
+    yield { part: { offset: from, length: to - from }, direct };
+    const end = rangeEnd(range);
+    if (end > to) yield { part: { offset: to, length: end - to }, direct: undefined };
+  }
+
+  /** Once, to the whole size: so that a later write or zero need not care. */
+  async #grow(needed: number): Promise<void> {
+    if (needed <= this.#length) return;
+    this.#growing ??= truncateFile(this.#at.fd, this.size).then(
+      () => {
+        this.#length = this.size;
+      },
+      (error: unknown) => {
+        this.#growing = undefined;
+        throw error;
+      },
+    );
+    await this.#growing;
+  }
+
+  async #run<T>(doing: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    signal?.throwIfAborted();
+    if (this.#closing !== undefined) throw new HawserError('conflict', 'This device was closed. Open it again.');
+    this.#outstanding++;
+    try {
+      return await work();
+    } catch (error) {
+      if (signal?.aborted === true) throw signal.reason;
+      throw isHawserError(error) ? error : deviceFailure(error, doing);
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #leave(): void {
+    this.#outstanding--;
+    if (this.#outstanding === 0) this.#closing?.resolve();
+  }
+
+  #check({ offset, length }: Range): void {
+    checkInside(offset, length, this.size);
+    if (this.writable) return;
+    throw new HawserError('forbidden', 'This device is open for reading only. Open it for writing.');
+  }
+}
+
+function shorter(): HawserError {
+  return new HawserError(
+    'source-changed',
+    'The file became shorter than it was when it was opened: somebody changed it. Open it again.',
+  );
+}
