@@ -6,14 +6,17 @@ import type { Globals, Outcome } from './option-types.ts';
 import { hostCommands, storeCommands, tokenCommands } from './place-commands.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
 
+/** Commands that run a server and take its settings as flags. */
+const roles: readonly string[] = ['serve', 'control', 'agent'];
+
 /** Runs one command line and resolves with the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
   const outcome = { code: exitCodes.ok as number };
   const program = buildProgram(outcome);
-  if (args.some((arg) => arg === 'serve' || arg === 'config')) {
+  if (args.some((arg) => roles.includes(arg) || arg === 'config')) {
     const { addSettingOptions } = await import('./commands/serve.ts');
     for (const command of program.commands) {
-      if (command.name() === 'serve') addSettingOptions(command);
+      if (roles.includes(command.name())) addSettingOptions(command);
       if (command.name() === 'config') for (const below of command.commands) addSettingOptions(below);
     }
   }
@@ -101,6 +104,20 @@ function localCommands(program: Command, globals: Globals, outcome: Outcome): vo
     .description('serve everything on this machine')
     .action(async (options) => {
       outcome.code = await (await import('./commands/serve.ts')).serve({ ...globals(), ...options });
+    });
+  program
+    .command('control')
+    .description('serve the API and the page for hosts that join; keeps no bytes')
+    .action(async (options) => {
+      outcome.code = await (await import('./commands/control.ts')).control({ ...globals(), ...options });
+    });
+  program
+    .command('agent')
+    .description('keep and move bytes on this host for a control elsewhere')
+    .option('--join <token>', 'the join token of a new host (HAWSER_JOIN); not needed again once it has joined')
+    .option('--join-file <file>', 'a file that holds the join token (HAWSER_JOIN_FILE)')
+    .action(async (options) => {
+      outcome.code = await (await import('./commands/agent.ts')).agent({ ...globals(), ...options });
     });
   program
     .command('login')

@@ -35,7 +35,7 @@ export interface ConfigInputs {
   readonly home: string;
 }
 
-/** Variables that begin with HAWSER_ and are not settings of a server: the CLI's, and the mark of a test run. */
+/** Variables that begin with HAWSER_ and are not settings of a server: the CLI's, the right to join, and the mark of a test run. */
 const otherVariables = [
   'HAWSER_CONFIG',
   'HAWSER_SERVER',
@@ -43,6 +43,8 @@ const otherVariables = [
   'HAWSER_PASSWORD',
   'HAWSER_USER',
   'HAWSER_CA',
+  'HAWSER_JOIN',
+  'HAWSER_JOIN_FILE',
   'HAWSER_TEST_RUN',
 ];
 

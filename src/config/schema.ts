@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { imageioSection } from './imageio.ts';
 
 /**
  * Every setting of Hawser, once. `docs/config.md` is generated from it. A value is taken from the
@@ -9,6 +10,15 @@ const address = z
   .string()
   .regex(/^(?:.+):\d{1,5}$/, 'an address is host:port, for example 127.0.0.1:7800 or [::]:0')
   .describe('host:port; port 0 picks a free one');
+
+function httpUrl(scheme: 'https' | 'https?') {
+  return z
+    .string()
+    .regex(
+      new RegExp(`^(?:${scheme}://[^/\\s]+/?)?$`),
+      `a URL is ${scheme === 'https' ? 'https://' : 'http:// or https://'} and a host, without a path`,
+    );
+}
 
 const limit = z.number().int().positive().nullable();
 
@@ -21,6 +31,17 @@ export const configSchema = z.object({
     ),
   listen: address.default('127.0.0.1:7800').describe('Main listener: page, API, health.'),
   dataListen: address.default('127.0.0.1:7802').describe('Data listener of the agent: bytes with a ticket.'),
+  agentListen: address
+    .default('127.0.0.1:7801')
+    .describe(
+      'Agent listener, always TLS with certificates on both sides: where agents join control, where control commands an agent.',
+    ),
+  agentUrl: httpUrl('https')
+    .default('')
+    .describe('Where others reach the agent listener, when that is not what `agentListen` says: https://HOST:PORT.'),
+  dataUrl: httpUrl('https?')
+    .default('')
+    .describe('Where others reach the data listener, when that is not what `dataListen` says: https://HOST:PORT.'),
   publicUrl: z
     .string()
     .regex(/^(?:https?:\/\/[^/\s]+\/?)?$/, 'a URL is http:// or https:// and a host, without a path')
@@ -45,10 +66,27 @@ export const configSchema = z.object({
         name: z.string().min(1).max(100).describe('What people and commands call it.'),
         driver: z.enum(['file', 'memory']).default('file').describe('What kind of Store it is.'),
         path: z.string().default('').describe('Folder of a file Store.'),
+        tags: z
+          .array(z.string())
+          .default([])
+          .describe(
+            'What placements may ask for. They count when the Store is new; afterwards what was set over the API does.',
+          ),
       }),
     )
     .default([])
     .describe('The Stores of this host. Empty: one file Store `default` in the data folder.'),
+  host: z
+    .object({
+      name: z.string().max(100).default('').describe('What people call this host. Empty: the name of the machine.'),
+      tags: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'What placements may ask for. They count when the host is new; afterwards what was set over the API does.',
+        ),
+    })
+    .prefault({}),
   uploads: z
     .object({
       expireAfterSeconds: z
@@ -95,6 +133,29 @@ export const configSchema = z.object({
         .describe('Copies of a host that was silent for so long no longer count, and are made elsewhere.'),
     })
     .prefault({}),
+  longhorn: z
+    .object({
+      open: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Longhorn's API at /v1 answers everybody, as the original does; for trusted networks only. Otherwise it wants a token or the page's login.",
+        ),
+      uploadPorts: z
+        .string()
+        .regex(/^(?:0|\d{1,5}-\d{1,5})$/, 'ports are first-last, for example 7900-7999, or 0')
+        .default('7900-7999')
+        .describe(
+          'Ports of the upload servers of this host, one for each image that is uploaded in chunks; 0: any free ones.',
+        ),
+      openUploadServers: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Upload servers and the gRPC listener speak plain HTTP with everybody, as the originals do; for trusted networks only. Otherwise they want the certificate of control.',
+        ),
+    })
+    .prefault({}),
   limits: z
     .object({
       totalRate: limit.default(null).describe('Bytes per second over everything; null: no limit.'),
@@ -105,6 +166,7 @@ export const configSchema = z.object({
         .describe('Bytes that the Images of one user may take, with what is promised to their Uploads.'),
     })
     .prefault({}),
+  imageio: imageioSection,
   log: z
     .object({
       level: z

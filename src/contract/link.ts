@@ -11,6 +11,8 @@ import { copyStates, statesOf, uploadStates } from '../core/states.ts';
  * Errors are answered as `{error: {code, message, details}}`.
  */
 export const LINK_VERSION = 1;
+/** Headers of every request to an agent in another process: what control speaks, and which of its host's processes it means. */
+export const LINK_HEADERS = { version: 'hawser-link-version', generation: 'hawser-host-generation' } as const;
 export const MIN_LINK_VERSION = 1;
 
 const bytes = z.number().int().nonnegative();
@@ -98,6 +100,8 @@ export const hostReport = z.object({
   /** Where control reaches the link; null: over a unix socket of this process. */
   agentUrl: z.string().nullable().default(null),
   tags: z.array(z.string()).default([]),
+  /** Of its membership; null: it never joined, it is in control's own process. */
+  generation: z.number().int().nullable().default(null),
   stores: z.array(storeReport),
 });
 export type HostReport = z.infer<typeof hostReport>;
@@ -195,6 +199,13 @@ export const agentCommands = {
    */
   startPull: { request: uploadRef.extend({ source: pullSource }), response: uploadReport },
   stopPull: { request: uploadRef, response: uploadReport },
+
+  /**
+   * Opens the upload server of this Upload, which takes it in numbered chunks, or says where it is. Idempotent;
+   * it is there again after a restart of the agent, at the same port where that is free. Throws `unavailable`
+   * when no port is.
+   */
+  launchUploadServer: { request: uploadRef, response: z.object({ address: z.string(), port: z.number().int() }) },
 
   /** Installs or replaces a ticket. The id is its secret: 256 random bits, base64url. */
   installTicket: {

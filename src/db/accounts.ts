@@ -18,7 +18,7 @@ export function createAuditRecords(db: Kysely<Tables>): AuditRecords {
   };
 }
 
-type Users = 'saveUser' | 'user' | 'setPasswordHash' | 'setting' | 'saveSetting';
+type Users = 'saveUser' | 'user' | 'setPasswordHash' | 'setting' | 'settingsBelow' | 'saveSetting' | 'keepSetting';
 
 function users(db: Kysely<Tables>): Pick<AccountRecords, Users> {
   return {
@@ -40,12 +40,29 @@ function users(db: Kysely<Tables>): Pick<AccountRecords, Users> {
       const row = await db.selectFrom('settings').select('value').where('key', '=', key).executeTakeFirst();
       return row?.value;
     },
+    settingsBelow: async (prefix) => {
+      const rows = await db
+        .selectFrom('settings')
+        .select('value')
+        .where(sql<boolean>`starts_with(key, ${`${prefix}:`})`)
+        .execute();
+      return rows.map((row) => row.value);
+    },
     saveSetting: async (key, value) => {
       await db
         .insertInto('settings')
         .values({ key, value })
         .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
         .execute();
+    },
+    keepSetting: async (key, value) => {
+      await db
+        .insertInto('settings')
+        .values({ key, value })
+        .onConflict((conflict) => conflict.column('key').doNothing())
+        .execute();
+      const row = await db.selectFrom('settings').select('value').where('key', '=', key).executeTakeFirstOrThrow();
+      return row.value;
     },
   };
 }

@@ -141,8 +141,9 @@ test('ending an Upload does not wait for, nor deadlock with, a transaction that 
     dataCa: null,
     agentUrl: null,
     linkVersion: 1,
+    tags: [],
   });
-  const store = { storeId, hostId, name: 's', driver: 'file', capacity: 1, free: 1, problem: null };
+  const store = { storeId, hostId, name: 's', driver: 'file', capacity: 1, free: 1, problem: null, tags: [] };
   await open.db.stores.saveStores([store]);
   const said = { format: 'auto', declaredSize: null, expectedDigest: null, owner: 'a', taskId } as const;
   await open.db.images.insert({ id: imageId, name: 'i', uploadId, ...fetched, ...said });

@@ -1,6 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 import type { StoreRecord } from '../core/nouns.ts';
 import type { StoreRecords } from '../service/control/ports.ts';
+import { columnsOf } from './hosts.ts';
 import type { Tables } from './tables.ts';
 
 export function createStoreRecords(db: Kysely<Tables>): StoreRecords {
@@ -11,6 +12,7 @@ function described(db: Kysely<Tables>) {
   return db
     .selectFrom('stores as s')
     .innerJoin('hosts as h', 'h.id', 's.host_id')
+    .where('h.removed_at', 'is', null)
     .select(['s.id', 's.name', 's.driver', 's.host_id', 'h.name as host_name', 'h.online', 's.problem', 's.enabled'])
     .select(['s.evicting', 's.tags', 'h.tags as host_tags', 'h.enabled as host_enabled', 'h.evicting as host_evicting'])
     .select(['h.outdated'])
@@ -56,7 +58,7 @@ function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockA
         };
         await db
           .insertInto('stores')
-          .values({ id: store.storeId, ...now })
+          .values({ id: store.storeId, ...now, tags: JSON.stringify(store.tags) })
           .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
           .execute();
       }
@@ -64,23 +66,13 @@ function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockA
   };
 }
 
-function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'markSilent' | 'dataUrls'> {
+function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'markSilent' | 'dataListener'> {
   return {
     saveHost: async (host) => {
-      const now = {
-        name: host.name,
-        boot_id: host.bootId,
-        version: host.version,
-        data_urls: JSON.stringify(host.dataUrls),
-        data_ca: host.dataCa,
-        agent_url: host.agentUrl,
-        link_version: host.linkVersion,
-        online: true,
-        seen_at: sql<Date>`now()`,
-      };
+      const now = { ...columnsOf(host), online: true, seen_at: sql<Date>`now()` };
       await db
         .insertInto('hosts')
-        .values({ id: host.hostId, ...now })
+        .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags) })
         .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
         .execute();
     },
@@ -97,9 +89,13 @@ function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'm
         .execute();
       return rows.map((row) => row.id);
     },
-    dataUrls: async (hostId) => {
-      const row = await db.selectFrom('hosts').select('data_urls').where('id', '=', hostId).executeTakeFirst();
-      return row?.data_urls ?? [];
+    dataListener: async (hostId) => {
+      const row = await db
+        .selectFrom('hosts')
+        .select(['data_urls', 'data_ca'])
+        .where('id', '=', hostId)
+        .executeTakeFirst();
+      return row && { urls: row.data_urls, ca: row.data_ca };
     },
   };
 }

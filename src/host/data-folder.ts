@@ -19,8 +19,8 @@ export interface DataFolder extends AsyncDisposable {
   readonly path: string;
   /** `parts` below the folder. */
   at(...parts: readonly string[]): string;
-  /** The identity, with an id for each of `storeNames`. */
-  identity(storeNames: readonly string[], randomId: () => string): Promise<HostIdentity>;
+  /** The identity, with an id for each of `storeNames`; `name` replaces the kept one. */
+  identity(storeNames: readonly string[], randomId: () => string, name?: string): Promise<HostIdentity>;
   /** The admin token: what is in `run/admin-token`, else a new one, written there (0600). */
   adminToken(randomSecret: () => string): Promise<string>;
   /** `run/addresses.json`: tells others that we are ready, and where. */
@@ -37,7 +37,7 @@ export async function openDataFolder(dataDir: string): Promise<DataFolder> {
   return {
     path,
     at,
-    identity: (storeNames, randomId) => identity(at('agent', 'host.json'), storeNames, randomId),
+    identity: (storeNames, randomId, name) => identity(at('agent', 'host.json'), { storeNames, name }, randomId),
     adminToken: (randomSecret) => adminToken(at('run', 'admin-token'), randomSecret),
     announce: (addresses) => writeFileAtomic(at('run', 'addresses.json'), `${JSON.stringify(addresses, null, 2)}\n`),
     async [Symbol.asyncDispose]() {
@@ -77,13 +77,17 @@ async function takeLock(path: string, folder: string): Promise<FileHandle> {
   return file;
 }
 
-async function identity(path: string, storeNames: readonly string[], randomId: () => string): Promise<HostIdentity> {
+async function identity(
+  path: string,
+  { storeNames, name }: { readonly storeNames: readonly string[]; readonly name: string | undefined },
+  randomId: () => string,
+): Promise<HostIdentity> {
   const there = await readIfThere(path);
   const known =
     there === undefined ? { hostId: randomId(), name: hostname(), stores: {} } : parseIdentity(there.toString());
   const stores = { ...known.stores };
   for (const name of storeNames) stores[name] ??= randomId();
-  const complete = { ...known, stores };
+  const complete = { ...known, ...(name === undefined || name === '' ? {} : { name }), stores };
   await writeFileAtomic(path, JSON.stringify(complete, null, 2));
   return complete;
 }

@@ -53,7 +53,8 @@ export async function ownTlsKeys(at: (...parts: readonly string[]) => string, no
   return made;
 }
 
-function ownNames(): readonly string[] {
+/** Names and addresses of this machine. */
+export function ownNames(): readonly string[] {
   const addresses = Object.values(networkInterfaces()).flatMap((list) =>
     (list ?? []).map(({ address }) => address.replace(/%.*$/, '')),
   );

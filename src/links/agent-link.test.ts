@@ -26,6 +26,7 @@ const full: AgentEvent = {
     dataCa: null,
     agentUrl: null,
     tags: [],
+    generation: null,
     stores: [],
   },
   uploads: [],

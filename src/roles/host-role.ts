@@ -5,24 +5,30 @@ import type { HttpServer } from '../doors/_http/server.ts';
 import { createLinkDoor } from '../doors/agent/link-door.ts';
 import type { StoreCounts } from '../doors/api/metrics.ts';
 import { dataDoor } from '../doors/data/data-door.ts';
+import type { UploadServerTls } from '../doors/longhorn/upload-server.ts';
 import { HashPool } from '../engine/hash-pool.ts';
 import { SlabPool } from '../engine/slab-pool.ts';
 import type { DataFolder } from '../host/data-folder.ts';
 import { socketPath } from '../host/socket-path.ts';
 import { openStateFolder } from '../host/state-folder.ts';
 import { openSocketMover } from '../native/socket-mover.ts';
-import { HostAgent } from '../service/host/host-agent.ts';
+import { HostAgent, type Membership } from '../service/host/host-agent.ts';
 import type { HostLog, HostStore } from '../service/host/ports.ts';
 import { openStore } from '../stores/index.ts';
 import { withCount } from '../stores/layers/count.ts';
+import { openTickets, startImageio } from './imageio-part.ts';
 import { pullMeans } from './pull-means.ts';
+import { uploadServerMeans } from './upload-server-means.ts';
 
 /** Buffers of 1 MiB for everything that moves at once. */
 const SLABS = 24;
 
 export interface HostRole extends AsyncDisposable {
   readonly agent: HostAgent;
+  readonly bootId: string;
   readonly socket: string;
+  /** Of the imageio door, as in `run/addresses.json`. */
+  readonly imageio: Readonly<Record<string, string>>;
   /** For metrics. */
   readonly counts: readonly StoreCounts[];
   /** Stops what is under way; what was received stays. */
@@ -38,6 +44,10 @@ export interface HostRoleParts {
   readonly dataServer: HttpServer;
   /** Known only once it listens. */
   readonly dataUrls: () => readonly string[];
+  /** How it belongs to a control elsewhere; undefined: control is in this process. */
+  readonly membership?: (() => Membership) | undefined;
+  /** Of upload servers, looked at for each new one; undefined: they are open. */
+  readonly uploadServerTls: () => UploadServerTls | undefined;
 }
 
 /** The agent on this machine: its Stores, its state, the link on a unix socket and the routes of the data listener. */
@@ -46,34 +56,47 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const wanted =
     config.stores.length > 0
       ? config.stores
-      : [{ name: 'default', driver: 'file' as const, path: folder.at('stores', 'default') }];
+      : [{ name: 'default', driver: 'file' as const, path: folder.at('stores', 'default'), tags: [] }];
   const identity = await folder.identity(
     wanted.map(({ name }) => name),
     randomUUID,
+    config.host.name,
   );
   const stores: HostStore[] = [];
   const counts: StoreCounts[] = [];
-  for (const { name, driver, path } of wanted) {
+  for (const { name, driver, path, tags } of wanted) {
     const { store, count } = withCount(
       await openStore({ driver, name, path: path === '' ? folder.at('stores', name) : path }),
     );
     counts.push({ name, count });
-    stores.push({ storeId: identity.stores[name] ?? randomUUID(), name, store });
+    stores.push({ storeId: identity.stores[name] ?? randomUUID(), name, store, tags });
   }
   const state = await openStateFolder(folder.at('agent'));
   const hashes = new HashPool(Math.min(4, availableParallelism()));
   const mover = openSocketMover();
+  const slabs = new SlabPool(SLABS);
+  await using undo = new AsyncDisposableStack();
+  const tickets = await openTickets({ config, folder, slabs, bootId: state.bootId, log }, undo);
   const agent = await HostAgent.start({
     hostId: identity.hostId,
     name: identity.name,
     bootId: state.bootId,
     version,
     dataUrls: parts.dataUrls,
+    membership: parts.membership,
     stores,
     state,
-    means: { slabs: new SlabPool(SLABS), hashes, mover },
+    means: { slabs, hashes, mover },
+    tickets,
     totalRate: config.limits.totalRate,
     pulls: pullMeans(),
+    uploadServers: await uploadServerMeans({
+      config,
+      folder: folder.at('agent', 'chunks'),
+      tls: parts.uploadServerTls,
+      dataUrls: parts.dataUrls,
+      log,
+    }),
     now: () => new Date(),
     monotonic: () => performance.now(),
     log,
@@ -82,12 +105,20 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const door = createLinkDoor(agent);
   const socket = await socketPath(folder.at('run'), 'agent.sock');
   await door.listen({ path: socket });
+  const imageio = await startImageio({ config, folder, tickets, version, log }, undo);
+  const held = undo.move();
   return {
     agent,
+    imageio,
+    bootId: state.bootId,
     socket,
     counts,
-    quiet: () => agent.close(),
+    async quiet() {
+      await tickets.close();
+      await agent.close();
+    },
     async [Symbol.asyncDispose]() {
+      await held.disposeAsync();
       await door.close();
       await Promise.all(stores.map(({ store }) => store.close()));
       await hashes[Symbol.asyncDispose]();

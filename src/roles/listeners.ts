@@ -19,12 +19,16 @@ export function listenAddress(text: string): { readonly host: string; readonly p
 }
 
 /** Listens where the setting says. Throws what to do when that cannot be. */
-export async function listen(server: HttpServer, setting: 'listen' | 'dataListen', text: string): Promise<void> {
+export async function listen(
+  server: Pick<HttpServer, 'listen'>,
+  setting: 'listen' | 'dataListen' | 'agentListen',
+  text: string,
+): Promise<void> {
   try {
     await server.listen(listenAddress(text));
   } catch (cause) {
     const errno = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-    const variable = setting === 'listen' ? 'HAWSER_LISTEN' : 'HAWSER_DATA_LISTEN';
+    const variable = variables[setting];
     const why = listenFailures.get(errno);
     if (why === undefined) throw cause;
     throw new HawserError(
@@ -34,6 +38,12 @@ export async function listen(server: HttpServer, setting: 'listen' | 'dataListen
     );
   }
 }
+
+const variables = {
+  listen: 'HAWSER_LISTEN',
+  dataListen: 'HAWSER_DATA_LISTEN',
+  agentListen: 'HAWSER_AGENT_LISTEN',
+} as const;
 
 const listenFailures: ReadonlyMap<string, string> = new Map([
   ['EADDRINUSE', 'another program does. Stop that one'],
@@ -48,13 +58,18 @@ export function isLoopback(address: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
-/** TLS for both listeners as `tls.mode` says: by default only for the one that others can reach. */
+/** Whether a listener speaks TLS, as `tls.mode` says: by default only one that others can reach. */
+export function wantsTls({ tls }: Config, address: string): boolean {
+  return tls.mode === 'on' || (tls.mode === 'auto' && !isLoopback(address));
+}
+
+/** TLS for both listeners, with the configured certificate or one of our own. */
 export async function tlsFor(
   config: Config,
   folder: DataFolder,
   now: Date,
 ): Promise<{ readonly main: TlsChoice; readonly data: TlsChoice }> {
-  const wants = (address: string) => config.tls.mode === 'on' || (config.tls.mode === 'auto' && !isLoopback(address));
+  const wants = (address: string) => wantsTls(config, address);
   if (!wants(config.listen) && !wants(config.dataListen))
     return { main: { keys: undefined }, data: { keys: undefined } };
   const { ownTlsKeys, readTlsKeys } = await import('../host/tls.ts');

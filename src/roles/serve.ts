@@ -1,36 +1,23 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/schema.ts';
-import { HawserError } from '../core/errors.ts';
-import { openDatabase } from '../db/open.ts';
-import { dataRoutes } from '../doors/_http/data-routes.ts';
-import { createServer, type HttpLog, type HttpServer } from '../doors/_http/server.ts';
-import { createApiApp } from '../doors/api/app.ts';
-import { createMetrics, measureStores } from '../doors/api/metrics.ts';
-import { type DataFolder, openDataFolder } from '../host/data-folder.ts';
-import { startPostgres } from '../host/postgres.ts';
-import { webRoot } from '../host/web-root.ts';
+import { openDataFolder } from '../host/data-folder.ts';
 import { connectAgent } from '../links/agent-link.ts';
-import { ensureAdminToken } from '../service/control/accounts.ts';
-import { type Control, createControl } from '../service/control/control.ts';
+import type { Control } from '../service/control/control.ts';
+import { apiListener, newServer } from './api-listener.ts';
+import type { RoleOptions, RunningControl } from './control.ts';
+import { openControl } from './control-part.ts';
 import { startHost } from './host-role.ts';
-import { isLoopback, listen, type TlsChoice, tlsFor, urlOf } from './listeners.ts';
+import { listen, tlsFor, urlOf } from './listeners.ts';
+import { uploadServerTls } from './upload-server-means.ts';
 import { VERSION } from './version.ts';
 
-export interface ServeOptions {
-  readonly log: HttpLog;
-  /** Fires to stop. */
-  readonly signal: AbortSignal;
+export interface ServeOptions extends RoleOptions {
+  /** `must`: the agent listener was asked for, so a taken address is an error. */
+  readonly agentListener: 'must' | 'try';
 }
 
-export interface Serving {
-  /** As in `run/addresses.json`. */
-  readonly addresses: Readonly<Record<string, string>>;
-  readonly adminTokenPath: string;
+export interface Serving extends RunningControl {
   readonly adminToken: string;
-  /** Whether the page was built. */
-  readonly page: boolean;
-  /** What was received stays; resolves when every process and socket of ours is gone. */
-  stop(): Promise<void>;
 }
 
 /** Everything in one process on one machine: `hawser serve`. Resolves once requests are answered. */
@@ -48,96 +35,62 @@ export async function serve(config: Config, options: ServeOptions): Promise<Serv
 /** Started in this order, stopped in the reverse one. */
 async function start(
   config: Config,
-  { log, signal }: ServeOptions,
+  { log, signal, agentListener }: ServeOptions,
   stack: AsyncDisposableStack,
 ): Promise<Omit<Serving, 'stop'>> {
   const folder = stack.use(await openDataFolder(config.dataDir));
   const tls = await tlsFor(config, folder, new Date());
   const adminToken = await folder.adminToken(() => randomBytes(32).toString('base64url'));
   signal.throwIfAborted();
-  const { control, database } = await startControl(config, { log, folder, stack });
+  const part = await openControl({ config, folder, log, stack, adminToken, agentListener });
+  const { control, database, agentUrls, controlKeys } = part;
+  const agentKeys = await part.ownAgentKeys();
   signal.throwIfAborted();
-  await ensureAdminToken(database.db, adminToken);
 
-  const dataServer = newServer(log, tls.data);
+  const dataServer = newServer(config, log, tls.data);
   const dataUrls: string[] = [];
   const host = stack.use(
-    await startHost({ config, folder, version: VERSION, log, dataServer, dataUrls: () => dataUrls }),
+    await startHost({
+      config,
+      folder,
+      version: VERSION,
+      log,
+      dataServer,
+      dataUrls: () => dataUrls,
+      uploadServerTls: () => uploadServerTls(config, agentKeys),
+    }),
   );
   stack.defer(() => dataServer.close());
   await listen(dataServer, 'dataListen', config.dataListen);
-  dataUrls.push(urlOf(dataServer, tls.data));
+  dataUrls.push(config.dataUrl === '' ? urlOf(dataServer, tls.data) : config.dataUrl);
 
-  const server = newServer(log, tls.main);
-  const page = webRoot();
-  const metrics = createMetrics();
-  measureStores(metrics, host.counts);
-  await createApiApp({
-    useCases: control,
-    server,
-    version: VERSION,
-    chunkSize: config.uploads.chunkSize,
-    registerDataRoutes: (app, policy) =>
-      dataRoutes(app, {
-        plane: host.agent.plane,
-        policy,
-        uploadPath: '/uploads/:id',
-        copyPath: '/images/:id',
-      }),
-    ready: [{ name: 'database', check: () => mustAnswer(database.ping) }],
-    webRoot: page,
-    publicUrl: config.publicUrl === '' ? undefined : config.publicUrl,
-    metrics,
-    now: () => performance.now(),
+  const { plane } = host.agent;
+  const api = await apiListener({
+    config,
+    log,
+    tls: tls.main,
+    control,
+    database,
+    controlKeys,
+    host: { plane, counts: host.counts },
   });
-  stack.defer(() => server.close());
+  stack.defer(() => api.server.close());
   // First of all when stopping: bodies end with an answer, then the listeners close without waiting for them.
   stack.defer(() => host.quiet());
 
   await startReports(control, host.socket, { signal, stack });
   signal.throwIfAborted();
-  await listen(server, 'listen', config.listen);
-  const addresses = { api: urlOf(server, tls.main), data: urlOf(dataServer, tls.data), agent: `unix:${host.socket}` };
+  await listen(api.server, 'listen', config.listen);
+  const addresses = {
+    api: urlOf(api.server, tls.main),
+    data: urlOf(dataServer, tls.data),
+    agent: `unix:${host.socket}`,
+    ...(agentUrls[0] === undefined ? {} : { control: agentUrls[0] }),
+    ...host.imageio,
+  };
   await folder.announce(addresses);
   log.info({ event: 'serve.ready', ...addresses });
-  return { addresses, adminToken, adminTokenPath: folder.at('run', 'admin-token'), page: page !== undefined };
-
-  function newServer(logger: HttpLog, choice: TlsChoice): HttpServer {
-    return createServer({
-      log: logger,
-      tls: choice.keys,
-      randomId: randomUUID,
-      trustProxy: isLoopback(config.listen) ? 'loopback' : undefined,
-    });
-  }
-}
-
-interface ControlParts {
-  readonly log: HttpLog;
-  readonly folder: DataFolder;
-  readonly stack: AsyncDisposableStack;
-}
-
-async function startControl(config: Config, { log, folder, stack }: ControlParts) {
-  const postgres =
-    config.databaseUrl === ''
-      ? await startPostgres({ dataDir: folder.path, log: (fields) => log.info(fields) })
-      : undefined;
-  if (postgres !== undefined) stack.defer(() => postgres.stop());
-  const database = stack.use(
-    await openDatabase(postgres?.connection ?? { url: config.databaseUrl }, {
-      onError: (error) => log.warn({ event: 'database.connection-lost', error: error.message }),
-    }),
-  );
-  const control = createControl({
-    db: database.db,
-    waker: database.waker,
-    config: { uploads: config.uploads, copies: config.copies, limits: config.limits },
-    randomId: randomUUID,
-    now: () => new Date(),
-    log,
-  });
-  return { control, database };
+  return { addresses, adminToken, adminTokenPath: folder.at('run', 'admin-token'), page: api.page };
 }
 
 /** Follows the agent, and waits for its first report: before it no upload could be begun. */
@@ -169,8 +122,4 @@ async function orStopped<T>(wanted: Promise<T>, signal: AbortSignal): Promise<T>
   } finally {
     signal.removeEventListener('abort', stop);
   }
-}
-
-async function mustAnswer(ping: () => Promise<boolean>): Promise<void> {
-  if (!(await ping())) throw new HawserError('unavailable', 'The database does not answer.');
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { type Command, Option } from 'commander';
+import type { Logger } from 'pino';
 import { type LoadedConfig, loadConfig } from '../../config/load.ts';
 import { allSettings } from '../../config/settings.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -11,22 +12,52 @@ export type SettingOptions = GlobalOptions & Readonly<Record<string, unknown>>;
 
 /** `hawser serve`: runs until it is told to stop. */
 export async function serve(options: SettingOptions): Promise<number> {
+  return runRole(options, async (config, { log, signal, sources }) => {
+    const { serve: start } = await import('../../roles/serve.ts');
+    const agentListener = sources.agentListen?.kind === 'default' ? 'try' : 'must';
+    const serving = await start(config, { log, signal, agentListener });
+    return {
+      stop: serving.stop,
+      greet: () => {
+        if (options.json === true) printJson({ event: 'ready', addresses: serving.addresses });
+        else if (options.quiet !== true) greet(serving);
+      },
+    };
+  });
+}
+
+interface RoleTools {
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  readonly sources: LoadedConfig['sources'];
+}
+
+interface RunningRole {
+  stop(): Promise<void>;
+  /** Says that it is ready. */
+  greet(): void;
+}
+
+/** Runs a role with the settings of this command line until it is told to stop. */
+export async function runRole(
+  options: SettingOptions,
+  start: (config: LoadedConfig['config'], tools: RoleTools) => Promise<RunningRole>,
+): Promise<number> {
   const { config, sources } = await loadOwnConfig(options);
-  const [{ serve: start }, { pino }] = await Promise.all([import('../../roles/serve.ts'), import('pino')]);
+  const { pino } = await import('pino');
   // On a terminal the lines are for a person: without being asked, only what is wrong is told there.
   const quiet = process.stderr.isTTY && sources['log.level']?.kind === 'default';
   const log = pino({ level: quiet ? 'warn' : config.log.level }, pino.destination({ fd: 2, sync: false }));
   const { signal, release } = stopSignal();
   try {
-    const serving = await start(config, { log, signal });
-    if (options.json === true) printJson({ event: 'ready', addresses: serving.addresses });
-    else if (options.quiet !== true) greet(serving);
+    const running = await start(config, { log, signal, sources });
+    running.greet();
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener('abort', () => resolve(), { once: true });
     });
     note('Stopping; what was received stays.', options);
-    await serving.stop();
+    await running.stop();
     return exitCodes.ok;
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error; // told to stop while it started

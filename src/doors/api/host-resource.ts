@@ -1,5 +1,5 @@
-import type { HostResource } from '../../contract/api/host.ts';
-import type { Host } from '../../core/nouns.ts';
+import type { HostResource, JoinTokenResource } from '../../contract/api/host.ts';
+import type { Host, JoinToken } from '../../core/nouns.ts';
 
 export function hostResourceOf(host: Host): HostResource {
   return {
@@ -21,5 +21,17 @@ export function hostResourceOf(host: Host): HostResource {
     free: host.free,
     seenAt: host.seenAt?.toISOString() ?? null,
     createdAt: host.createdAt.toISOString(),
+  };
+}
+
+export function joinTokenResourceOf(token: JoinToken): JoinTokenResource {
+  return {
+    id: token.id,
+    name: token.name,
+    createdBy: token.createdBy,
+    createdAt: token.createdAt.toISOString(),
+    expiresAt: token.expiresAt.toISOString(),
+    usedAt: token.usedAt?.toISOString() ?? null,
+    hostId: token.hostId,
   };
 }

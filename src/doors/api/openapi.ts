@@ -4,6 +4,7 @@ import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fast
 import { z } from 'zod';
 import { API_PREFIX, problem } from '../../contract/api/common.ts';
 import { apiEvent } from '../../contract/api/events.ts';
+import { hostList, hostResource, joinTokenCreated, joinTokenList, joinTokenResource } from '../../contract/api/host.ts';
 import { copyResource, extentList, imagePage, imageResource } from '../../contract/api/image.ts';
 import { me, tokenAnswer, tokenList, tokenResource } from '../../contract/api/session.ts';
 import { storeList, storeResource } from '../../contract/api/store.ts';
@@ -64,6 +65,7 @@ function about(version: string): NonNullable<FastifyDynamicSwaggerOptions['opena
       { name: 'uploads', description: 'Unfinished inbound Copies: ranges in any order, resumable.' },
       { name: 'tasks', description: 'Long work that can be seen, paused and cancelled.' },
       { name: 'stores', description: 'Where bytes are kept.' },
+      { name: 'hosts', description: 'Machines with an agent and its Stores, and how new ones join.' },
       { name: 'session', description: 'Who am I.' },
       { name: 'tokens', description: 'API tokens.' },
       { name: 'events', description: 'Live state.' },
@@ -102,6 +104,11 @@ function named() {
     TaskEvent: taskEventResource,
     Store: storeResource,
     StoreList: storeList,
+    Host: hostResource,
+    HostList: hostList,
+    JoinToken: joinTokenResource,
+    NewJoinToken: joinTokenCreated,
+    JoinTokenList: joinTokenList,
     Event: apiEvent,
   };
   for (const [id, schema] of Object.entries(schemas)) registry.add(schema, { id });

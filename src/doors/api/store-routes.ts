@@ -25,7 +25,7 @@ export function storeRoutes(app: FastifyInstance, { useCases: { stores } }: ApiS
       schema: {
         operationId: 'changeStore',
         tags,
-        summary: 'Enable or disable it for new Uploads',
+        summary: 'Enable, disable or empty it (evicting), or give it tags',
         params: idParams,
         body: storeChange,
         response: { 200: storeResource, ...problems },

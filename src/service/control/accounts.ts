@@ -9,10 +9,13 @@ const LOGIN_SECONDS = 30 * 24 * 3600;
 const ADMIN: Actor = { user: 'admin', role: 'admin' };
 const ADMIN_TOKEN_HASH = 'admin-token-sha256';
 
-/** Makes `token` the admin token, the user `admin` with it; only its SHA-256 is kept. Repeatable. */
-export async function ensureAdminToken(db: ControlDb, token: string): Promise<void> {
+/**
+ * Makes `token` the admin token of this place (a data folder), the user `admin` with it; only its SHA-256 is
+ * kept. Each of several controls has its own. Repeatable.
+ */
+export async function ensureAdminToken(db: ControlDb, token: string, place = 'here'): Promise<void> {
   await db.accounts.saveUser(ADMIN.user, ADMIN.role);
-  await db.accounts.saveSetting(ADMIN_TOKEN_HASH, hashSecret(token));
+  await db.accounts.saveSetting(`${ADMIN_TOKEN_HASH}:${place}`, hashSecret(token));
 }
 
 export function createAccounts(context: Context): AccountUseCases {
@@ -70,8 +73,8 @@ async function whoHolds(db: ControlDb, credential: Credential): Promise<Actor | 
   const hash = hashSecret(credential.secret);
   if (credential.kind === 'login') return db.accounts.actorOfLogin(hash, LOGIN_SECONDS);
   if (credential.secret.startsWith('hws_')) return db.accounts.actorOfToken(hash);
-  const admin = await db.accounts.setting(ADMIN_TOKEN_HASH);
-  return admin !== undefined && same(hash, admin) ? ADMIN : undefined;
+  const admins = await db.accounts.settingsBelow(ADMIN_TOKEN_HASH);
+  return admins.some((admin) => same(hash, admin)) ? ADMIN : undefined;
 }
 
 async function signIn(context: Context, request: SignIn): Promise<SignedIn> {

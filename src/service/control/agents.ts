@@ -4,6 +4,7 @@ import { HawserError, isHawserError } from '../../core/errors.ts';
 /** The agents that have reported to this control, by host. */
 export class Agents {
   readonly #links = new Map<string, AgentLink>();
+  readonly #remote = new Set<string>();
   readonly #first = Promise.withResolvers<void>();
 
   /** Resolves when the first agent has reported. */
@@ -16,8 +17,24 @@ export class Agents {
     this.#first.resolve();
   }
 
+  /** This host is reached over the network. */
+  setRemote(hostId: string): void {
+    this.#remote.add(hostId);
+  }
+
+  /** It is not followed any more. */
+  delete(hostId: string): void {
+    this.#links.delete(hostId);
+    this.#remote.delete(hostId);
+  }
+
   has(hostId: string): boolean {
     return this.#links.has(hostId);
+  }
+
+  /** Whether the agent of this host runs in this very process. */
+  isLocal(hostId: string): boolean {
+    return this.#links.has(hostId) && !this.#remote.has(hostId);
   }
 
   /** Throws `unavailable` when the host has not been heard of here. */

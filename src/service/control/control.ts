@@ -10,17 +10,18 @@ import { createCopies } from './copies.ts';
 import { Pulls } from './copies-pull.ts';
 import { Upkeep } from './copies-upkeep.ts';
 import { type Dial, Followers } from './followers.ts';
+import type { ChangeBus } from './host-ports.ts';
 import { createHosts } from './hosts.ts';
 import { createImages } from './images.ts';
 import { type AgentDoorUseCases, createAgentDoor, type Joining } from './joining.ts';
 import { LiveUploads } from './live.ts';
-import type { ChangeBus, ControlDb, Log, Waker } from './ports.ts';
+import type { ControlDb, Log, Waker } from './ports.ts';
 import { Presence } from './presence.ts';
 import { Reports } from './reports.ts';
 import { createStores } from './stores.ts';
 import { sweep } from './sweep.ts';
 import { createTasks } from './tasks.ts';
-import { Tickets, type TicketSubject } from './tickets.ts';
+import { type TicketSubject, Tickets } from './tickets.ts';
 import { createUploadServers, type UploadServerUseCases } from './upload-servers.ts';
 import { createUploads } from './uploads.ts';
 import type { Access, UseCases } from './use-cases.ts';
@@ -104,20 +105,7 @@ export function createControl(options: ControlOptions): Control {
     await present.tick();
   }, options.log);
   return {
-    images: createImages(context, tickets),
-    copies: createCopies(context, { pulls, tickets }),
-    uploads: createUploads(context, tickets),
-    tasks: createTasks(context, pulls),
-    stores: createStores(context),
-    hosts: createHosts(context, options.joining),
-    agentDoor: options.joining && createAgentDoor(context, options.joining),
-    elsewhere: {
-      has: (hostId) => !agents.isLocal(hostId),
-      access: (hostId, subject, refused) => tickets.own(hostId, subject, refused),
-    },
-    accounts: createAccounts(context),
-    uploadServers: createUploadServers(context),
-    changes,
+    ...useCasesOf(context, { pulls, tickets }, options.joining),
     firstAgent: agents.first,
     attach: (link, signal) => reports.follow(link, signal),
     start: async (signal) => {
@@ -142,6 +130,31 @@ export function createControl(options: ControlOptions): Control {
     },
     tick,
     sweep: sweepAll,
+  };
+}
+
+type Told = UseCases & Pick<Control, 'agentDoor' | 'elsewhere'>;
+
+function useCasesOf(
+  context: Context,
+  { pulls, tickets }: { readonly pulls: Pulls; readonly tickets: Tickets },
+  joining: Joining | undefined,
+): Told {
+  return {
+    images: createImages(context, tickets),
+    copies: createCopies(context, { pulls, tickets }),
+    uploads: createUploads(context, tickets),
+    tasks: createTasks(context, pulls),
+    stores: createStores(context),
+    hosts: createHosts(context, joining),
+    agentDoor: joining && createAgentDoor(context, joining),
+    elsewhere: {
+      has: (hostId) => !context.agents.isLocal(hostId),
+      access: (hostId, subject, refused) => tickets.own(hostId, subject, refused),
+    },
+    accounts: createAccounts(context),
+    uploadServers: createUploadServers(context),
+    changes: context.changes,
   };
 }
 

@@ -3,9 +3,7 @@ import type {
   Actor,
   Copy,
   DeclaredFormat,
-  Host,
   Image,
-  JoinToken,
   Origin,
   PageResult,
   Placement,
@@ -18,7 +16,8 @@ import type {
   UploadSource,
 } from '../../core/nouns.ts';
 import type { CopyState, ImageState, TaskState, UploadState } from '../../core/states.ts';
-import type { HostChange, ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-cases.ts';
+import type { HostRecords } from './host-ports.ts';
+import type { ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-cases.ts';
 
 /**
  * What control needs of a database. Every method is one statement unless said otherwise; all times
@@ -317,60 +316,7 @@ export interface StoreRecords {
   /** Hosts online that were not heard of for so long become offline; returns them. */
   markSilent(seconds: number): Promise<readonly string[]>;
   /** How the data listener of a host is reached; undefined: the host is not known. */
-  dataListener(
-    hostId: string,
-  ): Promise<{ readonly urls: readonly string[]; readonly ca: string | null } | undefined>;
-}
-
-/** Hosts, their right to join, and the controls that live beside this one. */
-export interface HostRecords {
-  /** Removed ones left out. */
-  list(): Promise<readonly Host[]>;
-  /** Also removed ones. */
-  find(id: string): Promise<Host | undefined>;
-  change(id: string, change: HostChange): Promise<void>;
-  /** A new one, or one that joins again: it is not removed any more, and its generation goes up. Returns that. */
-  join(host: HostSeen): Promise<number>;
-  /** Raises the generation above `known` as well, for a process that takes the host over. Undefined: not there, or removed. */
-  begin(hostId: string, known: number): Promise<number | undefined>;
-  /** Keeps how the host is reached and what is wrong with its version. Returns whether anything but times changed. */
-  heartbeat(host: HostSeen, generation: number, outdated: string | null): Promise<boolean>;
-  setOutdated(hostId: string, outdated: string | null): Promise<void>;
-  /** Marks it removed; its Stores and Copies are not shown any more. */
-  remove(hostId: string): Promise<void>;
-  /** Copies that are not removed, on its Stores. */
-  copies(hostId: string): Promise<readonly { readonly id: string; readonly imageId: string }[]>;
-
-  joinTokens(): Promise<readonly JoinToken[]>;
-  insertJoinToken(token: NewJoinToken): Promise<JoinToken>;
-  removeJoinToken(id: string): Promise<boolean>;
-  /** Uses it up for this host and key, in one statement; the same again is `used` again. */
-  useJoinToken(
-    hash: string,
-    use: { readonly hostId: string; readonly keyHash: string },
-  ): Promise<'used' | 'unknown' | 'expired' | 'used-before'>;
-
-  /** This control is there, at these URLs of its agent listener. */
-  saveControl(id: string, urls: readonly string[]): Promise<void>;
-  removeControl(id: string): Promise<void>;
-  /** URLs of the controls that were there in the last minute. */
-  controlUrls(): Promise<readonly string[]>;
-}
-export interface NewJoinToken {
-  readonly id: string;
-  readonly name: string;
-  readonly hash: string;
-  readonly createdBy: string;
-  readonly expiresInSeconds: number;
-}
-
-/** Carries what one control did to the others on the same database; nothing is kept for who is away. */
-export interface ChangeBus {
-  /** At most 7000 bytes. */
-  publish(text: string): Promise<void>;
-  /** Calls `hear` for what others publish, and `missed` when some of it may have been lost. */
-  listen(hear: (text: string) => void, missed: () => void): Promise<void>;
-  stop(): Promise<void>;
+  dataListener(hostId: string): Promise<{ readonly urls: readonly string[]; readonly ca: string | null } | undefined>;
 }
 
 export interface AccountRecords {
@@ -378,6 +324,8 @@ export interface AccountRecords {
   user(user: string): Promise<{ readonly actor: Actor; readonly passwordHash: string | null } | undefined>;
   setPasswordHash(user: string, hash: string): Promise<void>;
   setting(key: string): Promise<string | undefined>;
+  /** The values of all keys that are `PREFIX:…`. */
+  settingsBelow(prefix: string): Promise<readonly string[]>;
   saveSetting(key: string, value: string): Promise<void>;
   /** Keeps it unless there is one already; returns the one that counts. */
   keepSetting(key: string, value: string): Promise<string>;

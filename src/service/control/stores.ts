@@ -14,6 +14,7 @@ export function createStores(context: Context): StoreUseCases {
       await db.stores.change(id, change);
       await db.audit.append({ actor: actor.user, action: 'store.change', subject: id, detail: { ...change } });
       context.changes.touch('store', id);
+      context.tend();
       return (await db.stores.find(id)) ?? before;
     },
   };

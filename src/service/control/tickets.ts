@@ -3,21 +3,25 @@ import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
 import type { Access } from './use-cases.ts';
 
-type Subject = AgentRequest<'installTicket'>['subject'];
+export type TicketSubject = AgentRequest<'installTicket'>['subject'];
 
 const LIFETIME_SECONDS = 3600;
+/** A ticket of our own is not used any more when less than this is left of it. */
+const MARGIN_MS = 600_000;
 
 /** Installs tickets on agents and revokes those that this process installed; others end by themselves. */
 export class Tickets {
   readonly #context: Context;
   readonly #installed = new Map<string, { readonly ticketId: string; readonly until: number }[]>();
+  readonly #own = new Map<string, Promise<Access>>();
 
   constructor(context: Context) {
     this.#context = context;
   }
 
-  async install(hostId: string, subject: Subject, ops: ('read' | 'write')[]): Promise<Access> {
-    const [base] = await this.#context.db.stores.dataUrls(hostId);
+  async install(hostId: string, subject: TicketSubject, ops: ('read' | 'write')[]): Promise<Access> {
+    const listener = await this.#context.db.stores.dataListener(hostId);
+    const base = listener?.urls[0];
     if (base === undefined) {
       throw new HawserError('unavailable', 'The host has no data listener; send and fetch the bytes through the API.');
     }
@@ -32,15 +36,37 @@ export class Tickets {
     return {
       url: `${base.replace(/\/+$/, '')}${pathOf(subject)}`,
       token: ticketId,
-      ca: null,
+      ca: listener?.ca ?? null,
       expiresAt: new Date(expiresAt),
     };
+  }
+
+  /**
+   * A ticket that control itself uses, to pass on what comes to its own listener: one for each subject, kept
+   * and renewed. `refused`: the agent does not know that one any more (it was restarted).
+   */
+  async own(hostId: string, subject: TicketSubject, refused?: Access): Promise<Access> {
+    const key = keyOf(subject);
+    const now = this.#context.now().getTime();
+    const known = this.#own.get(key);
+    const access = await known?.catch(() => undefined);
+    if (access !== undefined && access.token !== refused?.token && access.expiresAt.getTime() - now > MARGIN_MS) {
+      return access;
+    }
+    if (this.#own.get(key) !== known) return this.own(hostId, subject, refused);
+    const ops: ('read' | 'write')[] = subject.kind === 'upload' ? ['read', 'write'] : ['read'];
+    const made = this.install(hostId, subject, ops);
+    this.#own.set(key, made);
+    made.catch(() => this.#own.delete(key));
+    this.#forgetOld();
+    return made;
   }
 
   /** Best effort: the bytes they stand for are gone all the same. */
   async revoke(hostId: string, subjectKey: string): Promise<void> {
     const tickets = this.#installed.get(subjectKey) ?? [];
     this.#installed.delete(subjectKey);
+    this.#own.delete(subjectKey);
     for (const { ticketId } of tickets) {
       try {
         await this.#context.agents.of(hostId).call('revokeTicket', { ticketId });
@@ -49,13 +75,24 @@ export class Tickets {
       }
     }
   }
+
+  /** Tickets of what is long done. */
+  #forgetOld(): void {
+    const now = this.#context.now().getTime();
+    for (const [key, tickets] of this.#installed) {
+      if (tickets.every((ticket) => ticket.until <= now)) {
+        this.#installed.delete(key);
+        this.#own.delete(key);
+      }
+    }
+  }
 }
 
-function keyOf(subject: Subject): string {
+function keyOf(subject: TicketSubject): string {
   return subject.kind === 'upload' ? subject.uploadId : subject.key;
 }
 
-function pathOf(subject: Subject): string {
+function pathOf(subject: TicketSubject): string {
   return subject.kind === 'upload'
     ? `/data/v1/uploads/${subject.uploadId}`
     : `/data/v1/copies/${subject.storeId}/${subject.key}`;

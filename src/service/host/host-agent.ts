@@ -21,6 +21,7 @@ import { HostTickets } from './host-tickets.ts';
 import { HostUploads } from './host-uploads.ts';
 import { HostWork } from './host-work.ts';
 import type { HostLog, HostStore, StateFolder } from './ports.ts';
+import { type UploadServerMeans, UploadServers } from './upload-servers.ts';
 
 export interface HostAgentParts {
   readonly hostId: string;
@@ -28,6 +29,8 @@ export interface HostAgentParts {
   readonly bootId: string;
   readonly version: string;
   readonly dataUrls: () => readonly string[];
+  /** How it belongs to a control elsewhere; undefined: control is in this process. */
+  readonly membership?: (() => Membership) | undefined;
   readonly stores: readonly HostStore[];
   readonly state: StateFolder;
   readonly means: EngineMeans;
@@ -37,9 +40,21 @@ export interface HostAgentParts {
   readonly totalRate: number | null;
   /** What it fetches by itself with; undefined: it does not. */
   readonly pulls?: PullMeans | undefined;
+  /** What takes Uploads in chunks; undefined: nothing does. */
+  readonly uploadServers?: UploadServerMeans | undefined;
   readonly now: () => Date;
   readonly monotonic: () => number;
   readonly log: HostLog;
+}
+
+/** What an agent that has joined says of itself beside its Stores. */
+export interface Membership {
+  readonly agentUrl: string | null;
+  readonly dataCa: string | null;
+  readonly tags: readonly string[];
+  readonly generation: number;
+  readonly linkVersion: number;
+  readonly minLinkVersion: number;
 }
 
 type Handlers = { readonly [C in AgentCommand]: (request: AgentRequest<C>) => Promise<AgentResponse<C>> };
@@ -53,6 +68,7 @@ export class HostAgent {
   readonly #uploads: HostUploads;
   readonly #copies: HostCopies;
   readonly #work: HostWork;
+  readonly #servers: UploadServers | undefined;
   readonly #pulls: HostPulls | undefined;
   readonly #handlers: Handlers;
 
@@ -83,6 +99,9 @@ export class HostAgent {
         copies: this.#copies,
         changed: (uploadId) => this.#events.upload(uploadId, () => this.#reportOf(uploadId)),
       });
+    this.#servers =
+      parts.uploadServers &&
+      new UploadServers({ ...shared, ...parts.uploadServers, uploads: this.#uploads, log: parts.log });
     this.plane = planeOf(this.#uploads, this.#copies);
     this.#handlers = this.#handlersOf();
   }
@@ -91,6 +110,7 @@ export class HostAgent {
   static async start(parts: HostAgentParts): Promise<HostAgent> {
     const agent = new HostAgent(parts);
     await agent.#uploads.recover();
+    await agent.#servers?.recover();
     return agent;
   }
 
@@ -118,11 +138,23 @@ export class HostAgent {
     if (signal.aborted) clearInterval(pulse);
   }
 
+  /**
+   * Another process has this host now: for good, no byte is taken, given or fetched any more, with `reason`.
+   * What was received stays.
+   */
+  async fence(reason: HawserError): Promise<void> {
+    this.tickets.refuse(reason);
+    this.#work.close();
+    await this.#pulls?.close();
+    await this.#uploads.close(reason);
+  }
+
   async close(): Promise<void> {
     this.#events.close();
     this.#work.close();
     await this.#pulls?.close();
     await this.#uploads.close();
+    await this.#servers?.close();
   }
 
   #handlersOf(): Handlers {
@@ -149,11 +181,13 @@ export class HostAgent {
       },
       discardUpload: async ({ uploadId, generation }) => {
         await uploads.discard(uploadId, generation);
+        await this.#servers?.remove(uploadId);
         await this.#pulls?.stop(uploadId);
         return {};
       },
       forgetUpload: async ({ uploadId }) => {
         await uploads.forget(uploadId);
+        this.#servers?.sealed(uploadId);
         await this.#pulls?.stop(uploadId);
         return {};
       },
@@ -183,6 +217,11 @@ export class HostAgent {
         await this.#fetching().stop(uploadId);
         return this.#told(upload.report());
       },
+      launchUploadServer: async ({ uploadId, generation }) => {
+        uploads.fenced(uploadId, generation);
+        if (this.#servers !== undefined) return this.#servers.launch(uploadId);
+        throw new HawserError('unsupported', 'This agent was started without upload servers.');
+      },
       startWork: async (request) => this.#work.start(request),
       pauseWork: async ({ taskId }) => this.#work.pause(taskId),
       resumeWork: async ({ taskId }) => this.#work.resume(taskId),
@@ -207,18 +246,20 @@ export class HostAgent {
   }
 
   async #describe(): Promise<HostReport> {
-    const { hostId, name, bootId, version } = this.#parts;
+    const { hostId, name, bootId, version, membership } = this.#parts;
+    const { agentUrl, dataCa, tags, generation, linkVersion, minLinkVersion } = membership?.() ?? inThisProcess;
     return {
       hostId,
       name,
       bootId,
       version,
-      linkVersion: LINK_VERSION,
-      minLinkVersion: MIN_LINK_VERSION,
+      linkVersion,
+      minLinkVersion,
       dataUrls: [...this.#parts.dataUrls()],
-      dataCa: null,
-      agentUrl: null,
-      tags: [],
+      dataCa,
+      agentUrl,
+      tags: [...tags],
+      generation,
       stores: await this.#storeReports(),
     };
   }
@@ -249,8 +290,8 @@ export class HostAgent {
 
   #storeReports(): Promise<StoreReport[]> {
     return Promise.all(
-      this.#parts.stores.map(async ({ storeId, name, store }) => {
-        const about = { storeId, name, driver: store.kind, tags: [] };
+      this.#parts.stores.map(async ({ storeId, name, store, tags = [] }) => {
+        const about = { storeId, name, driver: store.kind, tags: [...tags] };
         try {
           return { ...about, ...(await store.usage()), problem: null };
         } catch (error) {
@@ -273,6 +314,15 @@ export class HostAgent {
     }
   }
 }
+
+const inThisProcess = {
+  agentUrl: null,
+  dataCa: null,
+  tags: [],
+  generation: null,
+  linkVersion: LINK_VERSION,
+  minLinkVersion: MIN_LINK_VERSION,
+} as const;
 
 function planeOf(uploads: HostUploads, copies: HostCopies): DataPlane {
   return {

@@ -112,11 +112,8 @@ export class HostUploads {
     await this.#parts.state.remove(uploadId);
   }
 
-  async close(): Promise<void> {
-    const reason = new HawserError(
-      'unavailable',
-      'Hawser is stopping. What was received is kept; send on when it is back.',
-    );
+  /** Takes no byte any more, with `reason`. What was received stays. */
+  async close(reason: HawserError = stopping()): Promise<void> {
     await Promise.all([...this.#uploads.values()].map((upload) => upload.close(reason)));
   }
 
@@ -267,6 +264,10 @@ function vanished(): HawserError {
 
 function isFlat(name: string): name is FlatAlgorithm {
   return name === 'sha256' || name === 'sha512' || name === 'md5';
+}
+
+function stopping(): HawserError {
+  return new HawserError('unavailable', 'Hawser is stopping. What was received is kept; send on when it is back.');
 }
 
 function stale(generation: number, newer: number): HawserError {

@@ -10,6 +10,8 @@ export interface HostStore {
   readonly storeId: string;
   readonly name: string;
   readonly store: Store;
+  /** What placements may ask for. */
+  readonly tags?: readonly string[] | undefined;
 }
 
 /** What the agent keeps about one Upload beside its journal; rewritten whole, atomically. */

@@ -5,11 +5,12 @@ import type {
   BeginUpload,
   Change,
   Credential,
+  HostUseCases,
   ImageUseCases,
   UploadUseCases,
   UseCases,
 } from '../../../service/control/use-cases.ts';
-import { apiToken, at, ids, image, store, task, upload } from './sample-nouns.ts';
+import { apiToken, at, host, ids, image, joinToken, store, task, upload } from './sample-nouns.ts';
 
 export const ADMIN_TOKEN = 'admin-token-of-the-test';
 export const USER_TOKEN = 'user-token-of-the-test';
@@ -74,6 +75,7 @@ export function memoryUseCases(): MemoryUseCases {
         return { ...found(id, ids.store, store), enabled: change.enabled ?? store.enabled };
       },
     },
+    hosts: hostUseCases(note),
     accounts: accountUseCases(note, revoked),
     changes: {
       subscribe: (_actor, listener) => {
@@ -81,6 +83,28 @@ export function memoryUseCases(): MemoryUseCases {
         return () => void listeners.delete(listener);
       },
     },
+  };
+}
+
+function hostUseCases(note: Note): HostUseCases {
+  const mustBeAdmin = (actor: Actor) => {
+    if (actor.role !== 'admin') throw new HawserError('forbidden', 'Only an administrator does that.');
+  };
+  return {
+    list: async () => [host],
+    get: async (_actor, id) => found(id, ids.host, host),
+    change: async (actor, id, change) => {
+      mustBeAdmin(actor);
+      note('hosts.change', change);
+      return { ...found(id, ids.host, host), enabled: change.enabled ?? host.enabled };
+    },
+    remove: async (actor, id, options) => {
+      mustBeAdmin(actor);
+      note('hosts.remove', { id, ...options });
+    },
+    joinTokens: async () => [joinToken],
+    createJoinToken: async (_actor, request) => ({ ...joinToken, name: request.name, secret: 'hj1.secret' }),
+    removeJoinToken: async (_actor, id) => note('hosts.removeJoinToken', id),
   };
 }
 

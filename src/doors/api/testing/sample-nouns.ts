@@ -1,4 +1,4 @@
-import type { Image, StoreRecord, Task, Upload } from '../../../core/nouns.ts';
+import type { Host, Image, JoinToken, StoreRecord, Task, Upload } from '../../../core/nouns.ts';
 import type { ApiToken } from '../../../service/control/use-cases.ts';
 
 export const at = new Date('2026-01-02T03:04:05Z');
@@ -115,3 +115,35 @@ export const store: StoreRecord = {
 };
 
 export const apiToken: ApiToken = { id: ids.absent, name: 'ci', createdAt: at, usedAt: null, expiresAt: null };
+
+export const host: Host = {
+  id: ids.host,
+  name: 'here',
+  state: 'online',
+  status: '',
+  version: '0.1.0',
+  linkVersion: 1,
+  enabled: true,
+  evicting: false,
+  drained: false,
+  tags: [],
+  agentUrl: null,
+  dataUrls: ['http://127.0.0.1:7802'],
+  generation: 1,
+  storeCount: 1,
+  copyCount: 1,
+  capacity: 1000,
+  free: 500,
+  seenAt: at,
+  createdAt: at,
+};
+
+export const joinToken: JoinToken = {
+  id: ids.absent,
+  name: 'new host',
+  createdBy: 'admin',
+  createdAt: at,
+  expiresAt: at,
+  usedAt: null,
+  hostId: null,
+};

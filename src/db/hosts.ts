@@ -1,0 +1,198 @@
+import { type Kysely, sql } from 'kysely';
+import type { Host, HostState } from '../core/nouns.ts';
+import type { HostRecords } from '../service/control/host-ports.ts';
+import type { HostSeen } from '../service/control/ports.ts';
+import { createJoinTokenRecords } from './join-tokens.ts';
+import type { Tables } from './tables.ts';
+
+export function createHostRecords(db: Kysely<Tables>): HostRecords {
+  return { ...readHosts(db), ...joinedHosts(db), ...changedHosts(db), ...createJoinTokenRecords(db), ...controls(db) };
+}
+
+/** What a host says of itself, as columns; its tags count only when it is new. */
+export function columnsOf(host: HostSeen) {
+  return {
+    name: host.name,
+    boot_id: host.bootId,
+    version: host.version,
+    data_urls: JSON.stringify(host.dataUrls),
+    data_ca: host.dataCa,
+    agent_url: host.agentUrl,
+    link_version: host.linkVersion,
+  };
+}
+
+const liveUploads = sql`u.state in ('open', 'paused', 'finishing')`;
+
+function described(db: Kysely<Tables>) {
+  return db
+    .selectFrom('hosts as h')
+    .selectAll('h')
+    .select([
+      sql<number>`(select count(*)::int from stores s where s.host_id = h.id)`.as('store_count'),
+      sql<number>`(select count(*)::int from copies c join stores s on s.id = c.store_id
+        where s.host_id = h.id and c.state <> 'removed')`.as('copy_count'),
+      sql<number>`(select count(*)::int from uploads u join stores s on s.id = u.store_id
+        where s.host_id = h.id and ${liveUploads})`.as('upload_count'),
+      sql<number>`(select coalesce(sum(s.capacity), 0)::bigint from stores s where s.host_id = h.id)`.as('capacity'),
+      sql<number>`(select coalesce(sum(s.free), 0)::bigint from stores s where s.host_id = h.id)`.as('free'),
+      sql<boolean>`coalesce(h.heartbeat_at > now() - interval '15 seconds', false)`.as('heard'),
+    ])
+    .orderBy('h.name')
+    .orderBy('h.id');
+}
+
+function readHosts(db: Kysely<Tables>): Pick<HostRecords, 'list' | 'find' | 'copies'> {
+  return {
+    list: async () => (await described(db).where('h.removed_at', 'is', null).execute()).map(hostOf),
+    find: async (id) => {
+      const row = await described(db).where('h.id', '=', id).executeTakeFirst();
+      return row && hostOf(row);
+    },
+    copies: (hostId) =>
+      db
+        .selectFrom('copies as c')
+        .innerJoin('stores as s', 's.id', 'c.store_id')
+        .select(['c.id', 'c.image_id as imageId'])
+        .where('s.host_id', '=', hostId)
+        .where('c.state', '!=', 'removed')
+        .execute(),
+  };
+}
+
+function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | 'heartbeat'> {
+  return {
+    join: async (host) => {
+      const now = columnsOf(host);
+      const row = await db
+        .insertInto('hosts')
+        .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags), online: false })
+        .onConflict((conflict) =>
+          conflict
+            .column('id')
+            .doUpdateSet({ ...now, removed_at: null, outdated: null, generation: sql<number>`hosts.generation + 1` }),
+        )
+        .returning('generation')
+        .executeTakeFirstOrThrow();
+      return row.generation;
+    },
+    begin: async (hostId, known) => {
+      const row = await db
+        .updateTable('hosts')
+        .set({ generation: sql<number>`greatest(generation, ${known}::integer) + 1` })
+        .where('id', '=', hostId)
+        .where('removed_at', 'is', null)
+        .returning('generation')
+        .executeTakeFirst();
+      return row?.generation;
+    },
+    heartbeat: async (host, generation, outdated) => {
+      const now = { ...columnsOf(host), generation, outdated };
+      const before = await db
+        .selectFrom('hosts')
+        .select(['agent_url', 'outdated', 'version', 'name', 'generation'])
+        .where('id', '=', host.hostId)
+        .executeTakeFirst();
+      await db
+        .updateTable('hosts')
+        .set({ ...now, heartbeat_at: sql<Date>`now()` })
+        .where('id', '=', host.hostId)
+        .where('generation', '<=', generation)
+        .execute();
+      return (
+        before?.agent_url !== now.agent_url ||
+        before.outdated !== outdated ||
+        before.version !== now.version ||
+        before.name !== now.name ||
+        before.generation !== generation
+      );
+    },
+  };
+}
+
+function changedHosts(db: Kysely<Tables>): Pick<HostRecords, 'change' | 'setOutdated' | 'remove'> {
+  return {
+    change: async (id, { enabled, evicting, tags }) => {
+      const values = {
+        ...(enabled === undefined ? {} : { enabled }),
+        ...(evicting === undefined ? {} : { evicting }),
+        ...(tags === undefined ? {} : { tags: JSON.stringify(tags) }),
+      };
+      if (Object.keys(values).length > 0) await db.updateTable('hosts').set(values).where('id', '=', id).execute();
+    },
+    setOutdated: async (id, outdated) => {
+      await db.updateTable('hosts').set({ outdated }).where('id', '=', id).execute();
+    },
+    remove: async (id) => {
+      await db.updateTable('hosts').set({ removed_at: sql<Date>`now()`, online: false }).where('id', '=', id).execute();
+    },
+  };
+}
+
+function controls(db: Kysely<Tables>): Pick<HostRecords, 'saveControl' | 'removeControl' | 'controlUrls'> {
+  return {
+    saveControl: async (id, urls) => {
+      const now = { urls: JSON.stringify(urls), seen_at: sql<Date>`now()` };
+      await db
+        .insertInto('controls')
+        .values({ id, ...now })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
+        .execute();
+      await db.deleteFrom('controls').where('seen_at', '<', sql<Date>`now() - interval '1 day'`).execute();
+    },
+    removeControl: async (id) => {
+      await db.deleteFrom('controls').where('id', '=', id).execute();
+    },
+    controlUrls: async () => {
+      const rows = await db
+        .selectFrom('controls')
+        .select('urls')
+        .where('seen_at', '>', sql<Date>`now() - interval '1 minute'`)
+        .orderBy('id')
+        .execute();
+      return [...new Set(rows.flatMap((row) => row.urls))];
+    },
+  };
+}
+
+type HostRow = Awaited<ReturnType<ReturnType<typeof described>['execute']>>[number];
+
+function hostOf(row: HostRow): Host {
+  const state = stateOf(row);
+  return {
+    id: row.id,
+    name: row.name,
+    state,
+    status: statusOf(row, state),
+    version: row.version,
+    linkVersion: row.link_version,
+    enabled: row.enabled,
+    evicting: row.evicting,
+    drained: row.evicting && row.copy_count === 0 && row.upload_count === 0,
+    tags: row.tags,
+    agentUrl: row.agent_url,
+    dataUrls: row.data_urls,
+    generation: row.generation,
+    storeCount: row.store_count,
+    copyCount: row.copy_count,
+    capacity: row.capacity,
+    free: row.free,
+    seenAt: row.seen_at,
+    createdAt: row.created_at,
+  };
+}
+
+function stateOf(row: HostRow): HostState {
+  if (row.removed_at !== null) return 'removed';
+  if (row.outdated !== null) return 'outdated';
+  return row.online ? 'online' : 'offline';
+}
+
+function statusOf(row: HostRow, state: HostState): string {
+  if (state === 'removed') return 'It was taken out.';
+  if (state === 'outdated') return row.outdated ?? '';
+  if (state === 'online') return '';
+  if (row.seen_at === null && row.agent_url === null) return 'It has joined; its agent has not reported yet.';
+  if (!row.heard) return 'Its agent is not heard. Look whether the machine is up and hawser agent runs there.';
+  return `Its agent gives signs of life but is not reached at ${row.agent_url ?? 'its address'}. Open that way, or set agentUrl on the host.`;
+}

@@ -1,0 +1,74 @@
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config/schema.ts';
+import type { HttpLog } from '../doors/_http/server.ts';
+import { openDataFolder } from '../host/data-folder.ts';
+import { apiListener } from './api-listener.ts';
+import { openControl } from './control-part.ts';
+import { listen, tlsFor, urlOf } from './listeners.ts';
+
+export interface RoleOptions {
+  readonly log: HttpLog;
+  /** Fires to stop. */
+  readonly signal: AbortSignal;
+}
+
+export interface Running {
+  /** As in `run/addresses.json`. */
+  readonly addresses: Readonly<Record<string, string>>;
+  /** What was received stays; resolves when every process and socket of ours is gone. */
+  stop(): Promise<void>;
+}
+
+export interface RunningControl extends Running {
+  readonly adminTokenPath: string;
+  /** Whether the page was built. */
+  readonly page: boolean;
+}
+
+/** API, page, database and scheduling: `hawser control`. It opens no Store; agents join it. */
+export async function control(config: Config, options: RoleOptions): Promise<RunningControl> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const running = await start(config, options, stack);
+    return { ...running, stop: () => stack.disposeAsync() };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+async function start(
+  config: Config,
+  { log, signal }: RoleOptions,
+  stack: AsyncDisposableStack,
+): Promise<Omit<RunningControl, 'stop'>> {
+  const folder = stack.use(await openDataFolder(config.dataDir));
+  const tls = await tlsFor({ ...config, dataListen: config.listen }, folder, new Date());
+  const adminToken = await folder.adminToken(() => randomBytes(32).toString('base64url'));
+  signal.throwIfAborted();
+  const part = await openControl({ config, folder, log, stack, adminToken, agentListener: 'must' });
+  signal.throwIfAborted();
+  const { control, database, agentUrls, controlKeys } = part;
+  const { server, page } = await apiListener({
+    config,
+    log,
+    tls: tls.main,
+    control,
+    database,
+    controlKeys,
+    host: undefined,
+  });
+  stack.defer(() => server.close());
+  const stopped = new AbortController();
+  stack.defer(async () => {
+    stopped.abort();
+    await control.stop();
+  });
+  await control.start(AbortSignal.any([signal, stopped.signal]));
+  signal.throwIfAborted();
+  await listen(server, 'listen', config.listen);
+  const addresses = { api: urlOf(server, tls.main), control: agentUrls[0] ?? '' };
+  await folder.announce(addresses);
+  log.info({ event: 'control.ready', ...addresses });
+  return { addresses, adminTokenPath: folder.at('run', 'admin-token'), page };
+}

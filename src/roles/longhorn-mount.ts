@@ -1,0 +1,41 @@
+import type { FastifyRequest } from 'fastify';
+import type { Config } from '../config/schema.ts';
+import { HawserError } from '../core/errors.ts';
+import type { Actor } from '../core/nouns.ts';
+import type { HttpServer } from '../doors/_http/server.ts';
+import { authenticate } from '../doors/api/authenticate.ts';
+import { longhornDoor } from '../doors/longhorn/longhorn-door.ts';
+import type { Control } from '../service/control/control.ts';
+import type { ControlKeys } from './control-part.ts';
+
+export interface LonghornParts {
+  readonly config: Config;
+  readonly control: Control;
+  readonly controlKeys: () => ControlKeys;
+  /** PEM that a data listener of this process is verified with. */
+  readonly dataCa: string | undefined;
+}
+
+/** Puts Longhorn's API on the main listener. */
+export async function mountLonghorn(server: HttpServer, parts: LonghornParts): Promise<void> {
+  const { config, control, controlKeys, dataCa } = parts;
+  const publicUrl = config.publicUrl === '' ? undefined : config.publicUrl;
+  const publicOrigin = publicUrl === undefined ? undefined : new URL(publicUrl).origin;
+  const known = (request: FastifyRequest) => authenticate(request, { accounts: control.accounts, publicOrigin });
+  await longhornDoor(server, {
+    useCases: control,
+    authenticate: config.longhorn.open ? (request) => anybody(request, known) : known,
+    uploadServerKeys: () => (config.longhorn.openUploadServers ? undefined : controlKeys()),
+    publicUrl,
+    dataCa,
+  });
+}
+
+/** Who says who they are is taken at their word's proof; everybody else is `longhorn`, who may do all. */
+async function anybody(request: FastifyRequest, known: (request: FastifyRequest) => Promise<Actor>): Promise<Actor> {
+  if (request.headers.authorization !== undefined) return known(request);
+  if (request.headers['sec-fetch-site'] === 'cross-site') {
+    throw new HawserError('forbidden', 'A page of another site made this browser ask; that is never let in.');
+  }
+  return { user: 'longhorn', role: 'admin' };
+}

@@ -1,0 +1,54 @@
+import type { Host, JoinToken } from '../../core/nouns.ts';
+import type { HostSeen } from './ports.ts';
+import type { HostChange } from './use-cases.ts';
+
+/** Hosts, their right to join, and the controls that live beside this one. */
+export interface HostRecords {
+  /** Removed ones left out. */
+  list(): Promise<readonly Host[]>;
+  /** Also removed ones. */
+  find(id: string): Promise<Host | undefined>;
+  change(id: string, change: HostChange): Promise<void>;
+  /** A new one, or one that joins again: it is not removed any more, and its generation goes up. Returns that. */
+  join(host: HostSeen): Promise<number>;
+  /** Raises the generation above `known` as well, for a process that takes the host over. Undefined: not there, or removed. */
+  begin(hostId: string, known: number): Promise<number | undefined>;
+  /** Keeps how the host is reached and what is wrong with its version. Returns whether anything but times changed. */
+  heartbeat(host: HostSeen, generation: number, outdated: string | null): Promise<boolean>;
+  setOutdated(hostId: string, outdated: string | null): Promise<void>;
+  /** Marks it removed; its Stores and Copies are not shown any more. */
+  remove(hostId: string): Promise<void>;
+  /** Copies that are not removed, on its Stores. */
+  copies(hostId: string): Promise<readonly { readonly id: string; readonly imageId: string }[]>;
+
+  joinTokens(): Promise<readonly JoinToken[]>;
+  insertJoinToken(token: NewJoinToken): Promise<JoinToken>;
+  removeJoinToken(id: string): Promise<boolean>;
+  /** Uses it up for this host and key, in one statement; the same again is `used` again. */
+  takeJoinToken(
+    hash: string,
+    use: { readonly hostId: string; readonly keyHash: string },
+  ): Promise<'used' | 'unknown' | 'expired' | 'used-before'>;
+
+  /** This control is there, at these URLs of its agent listener. */
+  saveControl(id: string, urls: readonly string[]): Promise<void>;
+  removeControl(id: string): Promise<void>;
+  /** URLs of the controls that were there in the last minute. */
+  controlUrls(): Promise<readonly string[]>;
+}
+export interface NewJoinToken {
+  readonly id: string;
+  readonly name: string;
+  readonly hash: string;
+  readonly createdBy: string;
+  readonly expiresInSeconds: number;
+}
+
+/** Carries what one control did to the others on the same database; nothing is kept for who is away. */
+export interface ChangeBus {
+  /** At most 7000 bytes. */
+  publish(text: string): Promise<void>;
+  /** Calls `hear` for what others publish, and `missed` when some of it may have been lost. */
+  listen(hear: (text: string) => void, missed: () => void): Promise<void>;
+  stop(): Promise<void>;
+}
