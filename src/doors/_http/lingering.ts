@@ -10,11 +10,12 @@ export interface LingerLimits {
   readonly idleSeconds: number;
   readonly totalSeconds: number;
   readonly bytes: number;
+  /** Bodies up to this length are read to their end and the connection is kept; 64 KiB unless said otherwise. */
+  readonly smallBody?: number | undefined;
 }
 
 export const usualLinger: LingerLimits = { idleSeconds: 5, totalSeconds: 30, bytes: 64 * 1024 * 1024 };
 
-/** Bodies up to this length are read to their end and the connection is kept. */
 const SMALL_BODY = 64 * 1024;
 
 export interface Lingering {
@@ -37,7 +38,7 @@ export function createLingering(limits: LingerLimits): Lingering {
   class LingeringResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
     override writeHead(statusCode: number, ...rest: readonly unknown[]): this {
       const socket = this.req.socket;
-      if (socket !== null && bodyIsUnread(this.req) && !sockets.has(socket)) {
+      if (socket !== null && bodyIsUnread(this.req, limits.smallBody ?? SMALL_BODY) && !sockets.has(socket)) {
         this.setHeader('connection', 'close');
         sockets.add(socket);
         socket.once('close', () => sockets.delete(socket));
@@ -55,10 +56,10 @@ export function createLingering(limits: LingerLimits): Lingering {
   };
 }
 
-function bodyIsUnread(request: IncomingMessage): boolean {
+function bodyIsUnread(request: IncomingMessage, small: number): boolean {
   if (request.complete) return false;
   if (request.headers['transfer-encoding'] !== undefined) return true;
-  return Number(request.headers['content-length'] ?? 0) > SMALL_BODY;
+  return Number(request.headers['content-length'] ?? 0) > small;
 }
 
 /**

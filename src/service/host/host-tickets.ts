@@ -3,6 +3,7 @@ import { HawserError } from '../../core/errors.ts';
 import { Blkhash } from '../../engine/blkhash.ts';
 import type { SlabPool } from '../../engine/slab-pool.ts';
 import { DeviceTicket, restoredExpiry } from './ticket.ts';
+import { TicketCounts } from './ticket-counts.ts';
 import { TicketDevice, type TicketMeans } from './ticket-device.ts';
 import type {
   DeviceContent,
@@ -76,7 +77,7 @@ export class HostTickets {
       clock: { monotonic, wall: () => 0, boot: '' },
       folder: undefined,
       openDevice: () => Promise.reject(new HawserError('unsupported', 'There are no tickets to Devices here.')),
-      means: { slabs, blkhash: new Blkhash(1) },
+      means: { slabs, blkhash: new Blkhash(1), counts: new TicketCounts() },
       removeMs: 0,
       fault: () => {},
     });
@@ -144,9 +145,19 @@ export class HostTickets {
     await this.#save(ticket.record());
   }
 
+  /** For metrics. */
+  get counts(): TicketCounts {
+    return this.#parts.means.counts;
+  }
+
   find(id: string): DeviceTicket | undefined {
     const ticket = this.#table.get(nameOf(id));
     return ticket instanceof DeviceTicket ? ticket : undefined;
+  }
+
+  /** What logs may call a ticket. */
+  publicName(id: string): string {
+    return nameOf(id).slice(0, 12);
   }
 
   list(): readonly DeviceTicket[] {
@@ -277,8 +288,8 @@ export class HostTickets {
   }
 }
 
-/** What the table, the folder and the logs call a ticket. */
-export function nameOf(id: string): string {
+/** What the table and the folder call a ticket. */
+function nameOf(id: string): string {
   return createHash('sha256').update(id).digest('hex');
 }
 

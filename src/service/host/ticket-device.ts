@@ -1,14 +1,19 @@
 import type { ByteSink, ByteSource } from '../../core/bytes.ts';
 import { HawserError } from '../../core/errors.ts';
-import type { Range } from '../../core/range.ts';
+import { type Range, rangeEnd } from '../../core/range.ts';
 import type { Blkhash, BlkhashAlgorithm } from '../../engine/blkhash.ts';
 import { type DeviceMeans, landOnDevice, sendFromDevice, zeroOnDevice } from '../../engine/device-io.ts';
 import type { DeviceExtent, DirtyExtent } from '../../stores/device.ts';
 import type { DeviceTicket } from './ticket.ts';
+import type { TicketCounts, TicketOperation } from './ticket-counts.ts';
+import type { Operation } from './ticket-operation.ts';
 import type { OpenedDevice } from './ticket-ports.ts';
+
+export { type BlkhashAlgorithm, blkhashAlgorithms } from '../../engine/blkhash.ts';
 
 export interface TicketMeans extends DeviceMeans {
   readonly blkhash: Blkhash;
+  readonly counts: TicketCounts;
 }
 
 /**
@@ -54,31 +59,27 @@ export class TicketDevice {
     const { range, flush, source } = request;
     const { device } = this.#opened;
     const punch = this.#ticket.content.sparse && device.traits.unmap === 'native';
-    await this.#changing(range, flush, (onBytes, signal) =>
+    await this.#changing({ kind: 'write', range, flush }, (onBytes, signal) =>
       landOnDevice({ device, range, means: this.#means, onBytes, source, punch }, signal),
     );
   }
 
   async zero(range: Range, flush: boolean): Promise<void> {
     const { device } = this.#opened;
-    await this.#changing(range, flush, (onBytes, signal) =>
+    await this.#changing({ kind: 'zero', range, flush }, (onBytes, signal) =>
       zeroOnDevice({ device, range, means: this.#means, onBytes }, signal),
     );
   }
 
   async flush(): Promise<void> {
-    await this.#changing({ offset: 0, length: 0 }, true, async () => {});
+    await this.#changing({ kind: 'flush', range: { offset: 0, length: 0 }, flush: true }, async () => {});
   }
 
   /** `gone` fires when the client is. */
   async send(range: Range, sink: ByteSink, gone: AbortSignal): Promise<void> {
     const { device } = this.#opened;
-    await this.#ticket.run(range, (operation) =>
-      sendFromDevice(
-        { device, range, means: this.#means, onBytes: (bytes) => operation.moved(bytes) },
-        sink,
-        AbortSignal.any([operation.signal, gone]),
-      ),
+    await this.#run('read', range, (operation, onBytes) =>
+      sendFromDevice({ device, range, means: this.#means, onBytes }, sink, AbortSignal.any([operation.signal, gone])),
     );
   }
 
@@ -86,39 +87,68 @@ export class TicketDevice {
   checksum(algorithm: BlkhashAlgorithm, blockSize: number, gone: AbortSignal): Promise<string> {
     const { device } = this.#opened;
     const { blkhash, slabs } = this.#means;
-    return this.#ticket.run({ offset: 0, length: this.size }, (operation) =>
+    return this.#run('checksum', { offset: 0, length: this.size }, (operation, onBytes) =>
       blkhash.digest(
-        { device, size: this.size, algorithm, blockSize, slabs, onBytes: (bytes) => operation.moved(bytes) },
+        { device, size: this.size, algorithm, blockSize, slabs, onBytes },
         AbortSignal.any([operation.signal, gone]),
       ),
     );
+  }
+
+  /** Runs `work`, which asks for extents, as an operation that moves nothing. */
+  async look(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    await this.#run('extents', { offset: 0, length: 0 }, (operation) => work(operation.signal));
   }
 
   extents(range: Range, signal: AbortSignal): AsyncIterable<DeviceExtent> {
     return this.#opened.device.extents(range, signal);
   }
 
-  /** Throws `unsupported` where there is no dirty bitmap. */
-  dirty(range: Range, signal: AbortSignal): AsyncIterable<DirtyExtent> {
+  /** Cut where either changes. Throws `unsupported` where there is no dirty bitmap. */
+  async *dirty(range: Range, signal: AbortSignal): AsyncGenerator<DirtyExtent & { readonly zero: boolean }> {
     const { device } = this.#opened;
     if (device.dirty === undefined) {
       throw new HawserError('unsupported', `The ${this.#opened.kind} of this ticket has no dirty bitmap.`);
     }
-    return device.dirty(range, signal);
+    const zeros = device.extents(range, signal)[Symbol.asyncIterator]();
+    let known = await zeros.next();
+    for await (const { offset, length, dirty } of device.dirty(range, signal)) {
+      for (let at = offset; at < offset + length; ) {
+        while (known.done !== true && rangeEnd(known.value) <= at) known = await zeros.next();
+        const end = known.done === true ? offset + length : Math.min(offset + length, rangeEnd(known.value));
+        yield { offset: at, length: end - at, dirty, zero: known.done !== true && known.value.zero };
+        at = end;
+      }
+    }
+    await zeros.return?.();
   }
 
   async #changing(
-    range: Range,
-    flush: boolean,
+    what: { readonly kind: TicketOperation; readonly range: Range; readonly flush: boolean },
     change: (onBytes: (bytes: number) => void, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
     let flushed: (() => Promise<void>) | undefined;
-    await this.#ticket.run(range, async (operation) => {
-      await change((bytes) => operation.moved(bytes), operation.signal);
-      if (!flush) return;
+    await this.#run(what.kind, what.range, async (operation, onBytes) => {
+      await change(onBytes, operation.signal);
+      if (!what.flush) return;
       flushed = this.#ticket.flushing();
       await this.#opened.device.flush(operation.signal);
     });
     await flushed?.();
+  }
+
+  #run<T>(
+    kind: TicketOperation,
+    range: Range,
+    work: (operation: Operation, onBytes: (bytes: number) => void) => Promise<T>,
+  ): Promise<T> {
+    const { counts } = this.#means;
+    return this.#ticket.run(range, (operation) => {
+      counts.begun(kind);
+      return work(operation, (bytes) => {
+        counts.moved(kind, bytes);
+        operation.moved(bytes);
+      });
+    });
   }
 }

@@ -32,7 +32,8 @@ export interface DeviceRequest {
   readonly size: number;
 }
 
-export interface OpenedDevice {
+/** Disposing closes the Device and what it stands on. */
+export interface OpenedDevice extends AsyncDisposable {
   readonly device: Device;
   /** A regular file, whose writers the original serves one by one. */
   readonly kind: 'file' | 'block' | 'nbd';

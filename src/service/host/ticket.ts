@@ -232,7 +232,7 @@ export class DeviceTicket {
     const opened = this.#opened;
     if (this.#connections.size > 0 || this.active || opened === undefined) return this.#closing;
     this.#opened = undefined;
-    this.#closing = opened.then(({ device }) => device[Symbol.asyncDispose]());
+    this.#closing = opened.then((device) => device[Symbol.asyncDispose]());
     return this.#closing;
   }
 
