@@ -1,6 +1,7 @@
 import { HawserError } from '../../core/errors.ts';
 import type { Actor, Image, Upload } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
+import { removeMarked } from './copies-guard.ts';
 import { endUploadIn } from './ending.ts';
 import {
   checkQuota,
@@ -37,6 +38,7 @@ async function begin(context: Context, actor: Actor, request: BeginUpload): Prom
   if (upload === undefined) throw new HawserError('internal', 'An Upload vanished while it was begun.');
   if (plan.kind === 'known') return uploadView(context, upload);
   await openOnAgent(context, upload, request.imageId === undefined);
+  if (request.imageId !== undefined) await removeMarked(context, upload.imageId);
   await context.db.audit.append({ actor: actor.user, action: 'upload.begin', subject: upload.id });
   context.log.info({
     event: 'upload.begun',

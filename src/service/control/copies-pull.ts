@@ -37,6 +37,7 @@ export class Pulls {
   /** Per Upload: Copies that could not be read from lately. */
   readonly #avoid = new Map<string, Set<string>>();
   readonly #running = new Map<string, Promise<void>>();
+  readonly #next = new Map<string, () => Promise<void>>();
   readonly #ending = new AbortController();
 
   constructor(context: Context, tickets: Tickets) {
@@ -54,6 +55,7 @@ export class Pulls {
   take(row: UploadRow, report: UploadReport): void {
     if (row.source.kind === 'client' || row.state !== 'open' || report.state !== 'open') return;
     if (report.pull === null) this.start(row);
+    if (report.pull === 'waiting' && report.problem !== null) this.#once(row.id, () => this.#switch(row));
     if (report.pull === 'done') this.#once(row.id, () => this.#finish(row, report));
     if (report.pull === 'failed') {
       const problem = report.problem ?? { code: 'internal', message: 'The agent gave no reason.' };
@@ -84,14 +86,24 @@ export class Pulls {
     this.start(row);
   }
 
+  /** One thing at a time for one Upload; of what comes meanwhile the last is done after it. */
   #once(uploadId: string, perform: () => Promise<void>): void {
-    if (this.#running.has(uploadId) || this.#ending.signal.aborted) return;
+    if (this.#ending.signal.aborted) return;
+    if (this.#running.has(uploadId)) {
+      this.#next.set(uploadId, perform);
+      return;
+    }
     const mine = perform()
       .catch((error) => {
         // The database or an agent is away: the next report or round does it.
         this.#context.log.warn({ event: 'pull.put-off', uploadId, error: toHawserError(error).message });
       })
-      .finally(() => this.#running.delete(uploadId));
+      .finally(() => {
+        this.#running.delete(uploadId);
+        const next = this.#next.get(uploadId);
+        this.#next.delete(uploadId);
+        if (next !== undefined) this.#once(uploadId, next);
+      });
     this.#running.set(uploadId, mine);
   }
 
@@ -110,6 +122,16 @@ export class Pulls {
       const { code, message } = toHawserError(error);
       await this.#failed(row, { code, message }, 'ours');
     }
+  }
+
+  /** The agent tries again by itself; but when the host that it reads from is gone, another one may have it. */
+  async #switch(row: UploadRow): Promise<void> {
+    const upload = await this.#context.db.uploads.find(row.id);
+    if (upload?.source.kind !== 'copy' || upload.fromCopyId === null) return;
+    const copies = await this.#context.db.copies.of(upload.source.imageId);
+    const from = copies.find((copy) => copy.id === upload.fromCopyId);
+    if (from?.online === true && from.state === 'ready') return;
+    if (copies.some((copy) => copy.state === 'ready' && copy.online)) await this.#start(upload);
   }
 
   async #source(row: UploadRow): Promise<Source | undefined> {

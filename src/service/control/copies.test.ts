@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { admin, alice, type TestControl, testControl, until } from '../../../test/control.ts';
+import { admin, alice, bob, type TestControl, testControl, until } from '../../../test/control.ts';
 import { PlainAgent } from '../../../test/plain-agent.ts';
 import { type TestPostgres, testPostgres } from '../../../test/postgres.ts';
-import type { Image } from '../../core/nouns.ts';
+import type { Copy, Image, Placement, Task } from '../../core/nouns.ts';
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -13,57 +13,321 @@ afterAll(async () => {
 });
 
 const MiB = 1024 * 1024;
-const host = (name: string, ...stores: string[]) => {
+
+/** A host whose agent fetches whatever it is asked to, at once, unless told otherwise. */
+function host(name: string, ...stores: string[]): PlainAgent {
   const agent = new PlainAgent(
     stores.map((store) => ({ name: store, free: 100 * MiB })),
     name,
   );
   agent.pulls = 'done';
   return agent;
-};
-
-/** An Image of 10 bytes that was uploaded to this Store, ready. */
-async function uploaded(
-  { control }: TestControl,
-  agents: readonly PlainAgent[],
-  placement: Readonly<Record<string, unknown>> = {},
-  storeId?: string,
-): Promise<Image> {
-  const upload = await control.uploads.begin(alice, { name: 'disk', size: 10, format: 'raw', placement, storeId });
-  const agent = agents.find((one) => one.uploads.has(upload.id));
-  agent?.receive(upload.id, 10);
-  return (await control.uploads.finish(alice, upload.id, {})).image;
 }
 
-const statesOf = (image: Image) => image.copies.map((copy) => `${copy.storeName} ${copy.state}`).sort();
+/** Control over plain hosts; its copies are looked after when the test waits. */
+class Stage implements AsyncDisposable {
+  readonly test: TestControl;
+  readonly agents: readonly PlainAgent[];
+  readonly #database: string;
 
-/** Lets control look after its copies until it is so. */
-async function settled(ready: TestControl, id: string, isSo: (image: Image) => boolean): Promise<Image> {
-  let image = await ready.control.images.get(alice, id);
-  await until(async () => {
-    await ready.control.tick();
-    image = await ready.control.images.get(alice, id);
-    return isSo(image);
-  });
-  return image;
+  private constructor(ready: TestControl, agents: readonly PlainAgent[], database: string) {
+    this.test = ready;
+    this.agents = agents;
+    this.#database = database;
+  }
+
+  static async set(agents: readonly PlainAgent[], copies: Readonly<Record<string, unknown>> = {}): Promise<Stage> {
+    const open = await postgres.open();
+    return new Stage(await testControl(open, agents, {}, {}, copies), agents, open.name);
+  }
+
+  get control() {
+    return this.test.control;
+  }
+
+  /** An Image of 10 bytes that alice uploaded, ready. */
+  async uploaded(placement: Partial<Placement> = {}, storeId?: string): Promise<Image> {
+    const { uploads } = this.control;
+    const upload = await uploads.begin(alice, { name: 'disk', size: 10, format: 'raw', placement, storeId });
+    this.agents.find((one) => one.uploads.has(upload.id))?.receive(upload.id, 10);
+    return (await uploads.finish(alice, upload.id, {})).image;
+  }
+
+  /** Looks after the copies until it is so. */
+  async until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+    await until(async () => {
+      for (const agent of this.agents) if (agent.down === undefined) agent.say({ kind: 'alive', at: '' });
+      await this.control.tick();
+      return isSo();
+    });
+  }
+
+  async image(id: string, isSo: (image: Image) => boolean = () => true): Promise<Image> {
+    let image = await this.control.images.get(alice, id);
+    await this.until(async () => {
+      image = await this.control.images.get(alice, id);
+      return isSo(image);
+    });
+    return image;
+  }
+
+  async task(kind: Task['kind'], isSo: (task: Task) => boolean = () => true): Promise<Task> {
+    let found: Task | undefined;
+    await this.until(async () => {
+      [found] = (await this.control.tasks.list(alice, { kind, limit: 1 })).items;
+      return found !== undefined && isSo(found);
+    });
+    if (found === undefined) throw new Error('no such task');
+    return found;
+  }
+
+  /** Two rounds in which nothing may happen. */
+  async rounds(): Promise<void> {
+    for (let i = 0; i < 2; i++) await this.control.sweep();
+  }
+
+  /** As if its agent had been silent for so long. */
+  async silent(agent: PlainAgent, seconds: number): Promise<void> {
+    await postgres.query(
+      this.#database,
+      `update hosts set online = false, seen_at = now() - interval '${seconds} s' where id = '${agent.hostId}'`,
+    );
+  }
+
+  storeId(name: string): string {
+    const store = this.agents.flatMap((agent) => agent.stores).find((one) => one.name === name);
+    return store?.storeId ?? '';
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.test[Symbol.asyncDispose]();
+  }
 }
+
 const ready = (count: number) => (image: Image) =>
   image.copies.filter((copy) => copy.state === 'ready').length === count;
+const lie = (image: Image) => image.copies.map((copy) => `${copy.storeName} ${copy.state}`).sort();
+function on(image: Image, store: string): Copy {
+  const copy = image.copies.find((one) => one.storeName === store);
+  if (copy === undefined) throw new Error(`no copy on ${store}`);
+  return copy;
+}
 
 test('an image that wants two copies gets its second one on another store of the same host', async () => {
-  await using open = await postgres.open();
   const agent = host('one', 'fast', 'slow');
-  await using control = await testControl(open, [agent]);
-  const image = await uploaded(control, [agent], { minCopies: 2 });
-  const both = await settled(control, image.id, ready(2));
-  expect(statesOf(both)).toEqual(['fast ready', 'slow ready']);
-  expect(both).toMatchObject({ state: 'ready', status: '', uploadId: image.uploadId });
-  const tasks = (await control.control.tasks.list(alice, { limit: 10 })).items;
+  await using stage = await Stage.set([agent]);
+  const { id, uploadId } = await stage.uploaded({ minCopies: 2 });
+  const image = await stage.image(id, ready(2));
+  expect(lie(image)).toEqual(['fast ready', 'slow ready']);
+  expect(image).toMatchObject({ state: 'ready', status: '', uploadId });
+  const tasks = (await stage.control.tasks.list(alice, { limit: 10 })).items;
   expect(tasks.map(({ kind, state, status }) => ({ kind, state, status }))).toEqual([
     { kind: 'replicate', state: 'SUCCESS', status: 'Copied' },
     { kind: 'upload', state: 'SUCCESS', status: 'Uploaded' },
   ]);
-  expect(agent.uploads.size).toBe(0);
+  await stage.until(() => agent.uploads.size === 0);
   expect(agent.copies.size).toBe(2);
-  expect((await control.control.stores.list(admin)).map((store) => store.reserved)).toEqual([0, 0]);
+  expect((await stage.control.stores.list(admin)).map((store) => store.reserved)).toEqual([0, 0]);
+});
+
+test('copies go to other hosts first, where the tags say, and a missing store is told', async () => {
+  const [one, two, three] = [host('one', 'a', 'b'), host('two', 'c'), host('three', 'd')];
+  await using stage = await Stage.set([one, two, three]);
+  const { stores, images } = stage.control;
+  for (const name of ['a', 'b', 'c']) await stores.change(admin, stage.storeId(name), { tags: ['ssd', 'x'] });
+  const { id } = await stage.uploaded({ minCopies: 2, storeTags: ['ssd'] }, stage.storeId('a'));
+  expect(lie(await stage.image(id, ready(2)))).toEqual(['a ready', 'c ready']);
+  await images.change(alice, id, { placement: { minCopies: 4 } });
+  const short = await stage.image(id, (image) => ready(3)(image) && image.status !== '');
+  expect(lie(short)).toEqual(['a ready', 'b ready', 'c ready']);
+  expect(short.status).toMatch(/^3 of 4 copies are good.*d: It lacks the tag ssd/);
+  await images.change(alice, id, { placement: { minCopies: 3 } });
+  await stage.image(id, (image) => image.status === '');
+});
+
+test('a copy on demand: one at a time, none twice on a store, paused, resumed, cancelled', async () => {
+  const agent = host('one', 'a', 'b', 'c');
+  agent.pulls = 'wait';
+  await using stage = await Stage.set([agent]);
+  const { copies, tasks, uploads } = stage.control;
+  const { id } = await stage.uploaded({}, stage.storeId('a'));
+  await expect(copies.add(bob, id, undefined)).rejects.toMatchObject({ code: 'not-found' });
+  await expect(copies.add(alice, id, stage.storeId('a'))).rejects.toMatchObject({ code: 'already-exists' });
+  const task = await copies.add(alice, id, stage.storeId('b'));
+  expect(task).toMatchObject({ kind: 'replicate', totalBytes: 10 });
+  expect((await copies.add(alice, id, undefined)).id).toBe(task.id);
+  await stage.until(async () => (await tasks.get(alice, task.id)).state === 'RUNNING');
+  expect((await tasks.get(alice, task.id)).status).toBe('From a on one');
+  const uploadId = task.uploadId ?? '';
+  agent.say(agent.receive(uploadId, 4, { pull: 'running' }));
+  const arriving = await stage.image(id, (image) => on(image, 'b').state === 'in-progress');
+  expect(on(arriving, 'b').doneBytes).toBe(4);
+  expect((await tasks.get(alice, task.id)).doneBytes).toBe(4);
+  await expect(uploads.target(alice, uploadId, 'write')).rejects.toMatchObject({ code: 'conflict' });
+  await expect(uploads.finish(alice, uploadId, {})).rejects.toMatchObject({ code: 'conflict' });
+
+  expect((await tasks.pause(alice, task.id)).state).toBe('PAUSED');
+  expect(agent.uploads.get(uploadId)?.report.state).toBe('paused');
+  const asked = agent.calls.filter((call) => call === 'startPull').length;
+  await stage.rounds();
+  expect(agent.calls.filter((call) => call === 'startPull').length).toBe(asked);
+  expect((await tasks.resume(alice, task.id)).state).toBe('RUNNING');
+  await stage.until(() => agent.calls.filter((call) => call === 'startPull').length > asked);
+  expect((await tasks.cancel(alice, task.id)).state).toBe('CANCELLED');
+  expect(lie(await stage.image(id, (image) => image.copies.length === 1))).toEqual(['a ready']);
+  expect(agent.uploads.size).toBe(0);
+
+  agent.pulls = 'done';
+  await copies.add(alice, id, stage.storeId('c'));
+  expect(lie(await stage.image(id, ready(2)))).toEqual(['a ready', 'c ready']);
+});
+
+test('cancelling a missing copy puts it off, and nobody begins it again at once', async () => {
+  const agent = host('one', 'a', 'b');
+  agent.pulls = 'wait';
+  await using stage = await Stage.set([agent]);
+  const { id } = await stage.uploaded({ minCopies: 2 });
+  const task = await stage.task('replicate');
+  await stage.control.tasks.cancel(alice, task.id);
+  await stage.rounds();
+  expect((await stage.image(id)).copies).toHaveLength(1);
+  agent.pulls = 'done';
+  stage.test.later(301);
+  await stage.image(id, ready(2));
+});
+
+test('cleanup passes the ladder: never in use, never too few, never the last one', async () => {
+  const agent = host('one', 'a', 'b', 'c');
+  await using stage = await Stage.set([agent]);
+  const { copies, images } = stage.control;
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const image = await stage.image(id, ready(2));
+  const [first, second] = image.copies.map((copy) => copy.id);
+  if (first === undefined || second === undefined) throw new Error('two copies');
+  await expect(copies.cleanup(alice, id, [second])).rejects.toMatchObject({ code: 'conflict' });
+  await expect(copies.cleanup(alice, id, [first, second])).rejects.toMatchObject({ code: 'last-copy' });
+  await expect(copies.cleanup(bob, id, [second])).rejects.toMatchObject({ code: 'not-found' });
+  await expect(copies.cleanup(alice, id, [id])).rejects.toMatchObject({ code: 'not-found' });
+  await images.change(alice, id, { placement: { minCopies: 1 } });
+
+  const verify = await images.verify(alice, id);
+  const read = [...agent.work.keys()];
+  expect(read).toEqual([verify.id]);
+  const results = await Promise.allSettled([first, second].map((copy) => copies.cleanup(alice, id, [copy])));
+  expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  expect(results.find((one) => one.status === 'rejected')).toMatchObject({ reason: { code: 'in-use' } });
+  expect((await images.get(alice, id)).copies).toHaveLength(1);
+  expect(agent.copies.size).toBe(1);
+  await stage.control.tasks.cancel(alice, verify.id);
+  const [last] = (await images.get(alice, id)).copies;
+  await expect(copies.cleanup(alice, id, [last?.id ?? ''])).rejects.toMatchObject({ code: 'last-copy' });
+});
+
+test('a store that is emptied: a copy elsewhere first, then this one goes; with nowhere to go it stays', async () => {
+  const [one, two] = [host('one', 'a'), host('two', 'b')];
+  await using stage = await Stage.set([one, two]);
+  const { stores } = stage.control;
+  await stores.change(admin, stage.storeId('b'), { enabled: false });
+  const { id } = await stage.uploaded({}, stage.storeId('a'));
+  await stores.change(admin, stage.storeId('a'), { evicting: true });
+  const stuck = await stage.image(id, (image) => image.status !== '');
+  expect(lie(stuck)).toEqual(['a ready']);
+  expect(stuck.status).toMatch(/b: The store is disabled/);
+  two.pulls = 'wait';
+  await stores.change(admin, stage.storeId('b'), { enabled: true });
+  const task = await stage.task('replicate', (found) => found.state === 'RUNNING');
+  await stage.rounds();
+  expect(lie(await stage.image(id))).toEqual(['a ready', 'b pending']);
+  two.say(two.receive(task.uploadId ?? '', 10, { pull: 'done' }));
+  expect(lie(await stage.image(id, (image) => image.copies.length === 1))).toEqual(['b ready']);
+  expect(one.copies.size).toBe(0);
+});
+
+test('a silent host: its copies stop counting, are made elsewhere, and are good again when it is back', async () => {
+  const [one, two, three] = [host('one', 'a'), host('two', 'b'), host('three', 'c')];
+  await using stage = await Stage.set([one, two, three], { awaySeconds: 60 });
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const both = await stage.image(id, ready(2));
+  const away = lie(both).includes('b ready') ? two : three;
+  const name = away.stores[0]?.name ?? '';
+  await stage.silent(away, 30);
+  await stage.rounds();
+  expect(on(await stage.control.images.get(alice, id), name).state).toBe('ready');
+  await stage.silent(away, 61);
+  stage.test.later(16);
+  await until(async () => {
+    await stage.control.tick();
+    return (
+      ready(2)(await stage.control.images.get(alice, id)) &&
+      (await stage.control.images.get(alice, id)).copies.length === 3
+    );
+  });
+  expect(on(await stage.control.images.get(alice, id), name)).toMatchObject({ state: 'unknown' });
+  away.say(away.full());
+  const back = await stage.image(id, ready(3));
+  expect(back.status).toBe('');
+  await stage.rounds();
+  expect((await stage.image(id)).copies).toHaveLength(3);
+});
+
+test('a file that is gone is noticed and made again; the last one fails its image, which can be uploaded again', async () => {
+  const agent = host('one', 'a', 'b');
+  await using stage = await Stage.set([agent], { recheckSeconds: 100 });
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const first = on(await stage.image(id, ready(2)), 'b');
+  agent.copies.delete(first.key);
+  await stage.rounds();
+  expect(on(await stage.image(id), 'b').id).toBe(first.id);
+  stage.test.later(101);
+  const repaired = await stage.image(id, (image) => ready(2)(image) && on(image, 'b').id !== first.id);
+  expect(lie(repaired)).toEqual(['a ready', 'b ready']);
+
+  agent.pulls = 'wait';
+  agent.copies.clear();
+  stage.test.later(101);
+  const lost = await stage.image(id, (image) => image.state === 'failed');
+  expect(lost.status).toMatch(/on b of one is gone|on a of one is gone/);
+  expect(lost.status).toMatch(/upload the image again/);
+  await stage.rounds();
+  expect((await stage.image(id)).state).toBe('failed');
+  const again = await stage.control.uploads.begin(alice, { name: 'disk', size: 10, format: 'raw', imageId: id });
+  agent.receive(again.id, 10);
+  expect((await stage.control.uploads.finish(alice, again.id, {})).image.state).toBe('ready');
+  agent.pulls = 'done';
+  expect(lie(await stage.image(id, ready(2)))).toEqual(['a ready', 'b ready']);
+});
+
+test('a copy that was touched is compared before it counts again: good with its new fingerprint, or damaged and repaired', async () => {
+  const agent = host('one', 'a', 'b');
+  await using stage = await Stage.set([agent], { recheckSeconds: 100 });
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const touched = on(await stage.image(id, ready(2)), 'b');
+  agent.touched.set(touched.key, 'g');
+  stage.test.later(101);
+  await stage.image(id, (image) => on(image, 'b').state === 'unknown');
+  const verify = await stage.task('verify', (task) => task.state === 'RUNNING');
+  const ends = (damaged: readonly unknown[]) => {
+    for (const [taskId, report] of agent.work)
+      agent.say({ kind: 'work', work: { ...report, taskId, state: 'done', result: { damaged } } });
+  };
+  ends([]);
+  const good = on(await stage.image(id, ready(2)), 'b');
+  expect(good).toMatchObject({ id: touched.id, fingerprint: 'g', status: '' });
+  expect((await stage.control.tasks.get(alice, verify.id)).state).toBe('SUCCESS');
+
+  agent.touched.set(touched.key, 'h');
+  stage.test.later(101);
+  await stage.image(id, (image) => on(image, 'b').state === 'unknown');
+  await stage.until(() => agent.work.size > 0);
+  agent.pulls = 'wait';
+  ends([{ offset: 0, length: 10 }]);
+  const damaged = await stage.image(id, (image) => image.copies.length === 3);
+  expect(damaged.state).toBe('ready');
+  expect(damaged.copies.find((copy) => copy.id === touched.id)).toMatchObject({ state: 'failed' });
+  const repair = damaged.copies.find((copy) => copy.state === 'pending');
+  expect(repair?.storeName).toBe('b');
+  const task = await stage.task('replicate', (one) => one.state === 'RUNNING');
+  agent.say(agent.receive(task.uploadId ?? '', 10, { pull: 'done' }));
+  const repaired = await stage.image(id, (image) => ready(2)(image) && image.copies.length === 2);
+  expect(on(repaired, 'b').id).toBe(repair?.id);
 });
