@@ -52,11 +52,11 @@ const layers = {
       'Declare what you need in service/control/ports.ts; db or links implements it, roles hands it in. Doors translate to and from contract/api.',
   },
   db: {
-    may: ['core/', 'service/control/([a-z]+-)?ports\\.ts$'],
+    may: ['core/', 'service/control/[a-z-]*ports\\.ts$'],
     instead: 'db implements service/control/ports.ts and host-ports.ts. What decides belongs to service/control.',
   },
   host: {
-    may: ['core/', 'native/', 'service/host/([a-z]+-)?ports\\.ts$', 'engine/upload-journal\\.ts$'],
+    may: ['core/', 'native/', 'service/host/[a-z-]*ports\\.ts$', 'engine/upload-journal\\.ts$'],
     instead:
       'host implements service/host/ports.ts and ticket-ports.ts over this machine (and keeps the records of engine/upload-journal.ts). What decides belongs to service/host.',
   },
