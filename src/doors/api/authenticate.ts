@@ -16,11 +16,19 @@ export interface Authentication {
 export function requireActor(app: FastifyInstance, { accounts, publicOrigin }: Authentication): void {
   app.decorateRequest('actor', null);
   app.addHook('onRequest', async (request) => {
-    const credential = credentialOf(request);
-    const actor = await accounts.actorOf(credential);
-    if (credential.kind === 'login' && changesSomething(request)) requireSameOrigin(request, publicOrigin);
-    request.setDecorator<Actor>('actor', actor);
+    request.setDecorator<Actor>('actor', await authenticate(request, { accounts, publicOrigin }));
   });
+}
+
+/** Who asks, for doors of other protocols: as `requireActor` finds it. */
+export async function authenticate(
+  request: FastifyRequest,
+  { accounts, publicOrigin }: Authentication,
+): Promise<Actor> {
+  const credential = credentialOf(request);
+  const actor = await accounts.actorOf(credential);
+  if (credential.kind === 'login' && changesSomething(request)) requireSameOrigin(request, publicOrigin);
+  return actor;
 }
 
 /** Who asks. Throws `unauthenticated` in a route that `requireActor` does not guard. */

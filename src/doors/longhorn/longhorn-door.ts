@@ -1,0 +1,98 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { parseDigest } from '../../core/digest.ts';
+import type { Actor, Placement } from '../../core/nouns.ts';
+import { backingImageActions } from './actions.ts';
+import { BackingImages, type BackingImageUseCases } from './backing-images.ts';
+import { baseOf, collection, versionResource } from './collection.ts';
+import { type DownloadSettings, downloadRoute } from './download.ts';
+import { schemas } from './schemas.ts';
+import { type LonghornScope, nameOf, notUnderstood } from './scope.ts';
+import { rancherErrors } from './server-error.ts';
+import { UploadServerClient, type UploadServerKeys } from './upload-server-client.ts';
+import { watchRoutes } from './watch.ts';
+
+export interface LonghornSettings extends DownloadSettings {
+  readonly useCases: BackingImageUseCases;
+  /** Who asks. Throws `unauthenticated`, `forbidden`. */
+  readonly authenticate: (request: FastifyRequest) => Promise<Actor>;
+  /** What upload servers are spoken to with; undefined: they are open. */
+  readonly uploadServerKeys: () => UploadServerKeys | undefined;
+  readonly publicUrl: string | undefined;
+}
+
+/** Longhorn's API of backing images below `/v1` of the main listener; facts and differences: docs/doors/longhorn.md. */
+export async function longhornDoor(server: FastifyInstance, settings: LonghornSettings): Promise<void> {
+  const client = new UploadServerClient(settings.uploadServerKeys);
+  const scope: LonghornScope = {
+    images: new BackingImages(settings.useCases),
+    client,
+    actorOf: (request) => request.getDecorator<Actor>('backingImageActor'),
+    baseOf: (request) => baseOf(request, settings.publicUrl),
+  };
+  await server.register(
+    async (app) => {
+      rancherErrors(app);
+      app.decorateRequest('backingImageActor', null);
+      app.addHook('onRequest', async (request) => {
+        request.setDecorator<Actor>('backingImageActor', await settings.authenticate(request));
+      });
+      app.addHook('onClose', async () => client.close());
+      app.get('/', { schema: { hide: true } }, async (request) => versionResource(scope.baseOf(request)));
+      app.get('/schemas', { schema: { hide: true } }, async (request) => schemas(scope.baseOf(request)));
+      resourceRoutes(app, scope);
+      downloadRoute(app, scope, settings);
+      watchRoutes(app, scope);
+      await app.register(async (inner) => backingImageActions(inner, scope));
+    },
+    { prefix: '/v1' },
+  );
+}
+
+const createBody = z.object({
+  name: z.string().min(1).max(255),
+  sourceType: z.string(),
+  parameters: z.record(z.string(), z.string()),
+  expectedChecksum: z.string().default(''),
+  minNumberOfCopies: z.number().int().min(0).max(20).default(0),
+  nodeSelector: z.array(z.string()).nullable().default([]),
+  diskSelector: z.array(z.string()).nullable().default([]),
+  dataEngine: z.enum(['v1', '']).default('v1'),
+  secret: z.literal('').default(''),
+  secretNamespace: z.string().default(''),
+});
+type CreateBody = z.output<typeof createBody>;
+
+function resourceRoutes(app: FastifyInstance, { images, actorOf, baseOf: base }: LonghornScope): void {
+  const hidden = { schema: { hide: true } };
+  app.get('/backingimages', hidden, async (request) =>
+    collection(base(request), 'backingImage', await images.list(actorOf(request), base(request))),
+  );
+  app.get('/backingimages/:name', hidden, async (request) =>
+    images.show(actorOf(request), nameOf(request), base(request)),
+  );
+  app.delete('/backingimages/:name', hidden, async (request, reply) => {
+    await images.remove(actorOf(request), nameOf(request));
+    return reply.code(200).send();
+  });
+  app.post('/backingimages', hidden, async (request) => {
+    const parsed = createBody.safeParse(request.body);
+    if (!parsed.success) throw notUnderstood(parsed.error);
+    return images.create(actorOf(request), createOf(parsed.data), base(request));
+  });
+}
+
+function createOf(body: CreateBody) {
+  const placement: Partial<Placement> = {
+    minCopies: Math.max(1, body.minNumberOfCopies),
+    storeTags: body.diskSelector ?? [],
+    hostTags: body.nodeSelector ?? [],
+  };
+  return {
+    name: body.name,
+    sourceType: body.sourceType,
+    parameters: body.parameters,
+    digest: body.expectedChecksum === '' ? undefined : parseDigest(`sha512:${body.expectedChecksum}`),
+    placement,
+  };
+}

@@ -1,0 +1,105 @@
+import { HawserError } from '../../core/errors.ts';
+import type { Actor } from '../../core/nouns.ts';
+import type { Context } from './context.ts';
+import type { ControlDb, UploadRow } from './ports.ts';
+import { targetOf } from './receiving.ts';
+import { touchUpload, visible } from './views.ts';
+
+/** Upload servers take Uploads in numbered chunks, one server each, on the host that keeps the bytes. */
+export interface UploadServerUseCases {
+  /** Where they are, `ip:port` by Upload; of live ones that have one. */
+  addresses(uploadIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** Where the one of this Upload is; launched when there is none. Throws what the state of the Upload says. */
+  address(actor: Actor, uploadId: string): Promise<string>;
+  /** Has the host launch it (again) and records where it is. */
+  launch(actor: Actor, uploadId: string): Promise<string>;
+  /** It was closed by its client. */
+  closed(actor: Actor, uploadId: string): Promise<void>;
+  /**
+   * The size of an Upload that was begun without one, with its space reserved. Repeatable; another size is
+   * `size-mismatch` once there is data. Throws `store-full`, `quota-exceeded`.
+   */
+  setSize(actor: Actor, uploadId: string, size: number): Promise<void>;
+}
+
+export function createUploadServers(context: Context): UploadServerUseCases {
+  const { db } = context;
+  const find = async (actor: Actor, id: string) => visible(actor, await db.uploads.find(id), 'upload');
+  const launch = async (actor: Actor, uploadId: string) => {
+    const upload = await find(actor, uploadId);
+    targetOf(upload, 'read');
+    const link = context.agents.of(upload.hostId);
+    const found = await link.call('launchUploadServer', { uploadId, generation: upload.generation });
+    const address = `${found.address.includes(':') ? `[${found.address}]` : found.address}:${found.port}`;
+    await db.uploadServers.save(uploadId, address);
+    context.log.info({ event: 'upload-server.launched', uploadId, address });
+    touchUpload(context, upload);
+    return address;
+  };
+  return {
+    addresses: (uploadIds) => db.uploadServers.addresses(uploadIds),
+    launch,
+    address: async (actor, uploadId) => {
+      const upload = await find(actor, uploadId);
+      targetOf(upload, 'read');
+      return (await db.uploadServers.addresses([uploadId])).get(uploadId) ?? launch(actor, uploadId);
+    },
+    closed: async (actor, uploadId) => {
+      const upload = await find(actor, uploadId);
+      await db.uploadServers.remove(uploadId);
+      touchUpload(context, upload);
+    },
+    setSize: async (actor, uploadId, size) => {
+      const upload = await find(actor, uploadId);
+      if (upload.declaredSize === size) return;
+      targetOf(upload, 'write');
+      await db.transaction((tx) => setSize(context, tx, upload, size));
+      touchUpload(context, upload);
+    },
+  };
+}
+
+/** In the transaction that holds the Stores' locks, so that nothing is promised twice. */
+async function setSize(context: Context, db: ControlDb, before: UploadRow, size: number): Promise<void> {
+  const { maxSize } = context.config.uploads;
+  if (maxSize !== null && size > maxSize) {
+    throw new HawserError(
+      'too-large',
+      `At most ${maxSize} bytes are accepted here (uploads.maxSize); this one has ${size}.`,
+    );
+  }
+  const stores = await db.stores.lockAll();
+  const upload = await db.uploads.find(before.id);
+  if (upload === undefined || upload.declaredSize === size) return;
+  const live = context.live.get(upload.id);
+  const received = Math.max(upload.receivedBytes, live?.receivedBytes ?? 0);
+  if (upload.declaredSize !== null && received > 0) {
+    throw new HawserError(
+      'size-mismatch',
+      `The upload has ${upload.declaredSize} bytes in all, and ${received} of them were received; ${size} is another size. Nothing was changed; remove the image to upload another file.`,
+    );
+  }
+  const store = stores.find(({ id }) => id === upload.storeId);
+  const room = store === undefined ? 0 : store.free - store.reserved + upload.reserved;
+  if (room < size) {
+    throw new HawserError(
+      'store-full',
+      `${size} bytes are wanted and ${Math.max(0, room)} are free on ${store?.name ?? 'its store'}. Remove images there or add space; or remove this image and create it with its size.`,
+      { details: { wanted: size, room } },
+    );
+  }
+  await mustBeWithinQuota(context, db, upload, size);
+  await db.uploadServers.setSize(upload.id, size);
+}
+
+async function mustBeWithinQuota(context: Context, db: ControlDb, upload: UploadRow, size: number): Promise<void> {
+  const quota = context.config.limits.userQuota;
+  if (quota === null) return;
+  const taken = (await db.images.takenBy(upload.owner)) - upload.reserved;
+  if (taken + size <= quota) return;
+  throw new HawserError(
+    'quota-exceeded',
+    `${size} bytes are wanted; the images of ${upload.owner} take ${taken} of the ${quota} bytes that one user may have. Remove images, or ask for a larger quota.`,
+    { details: { wanted: size, taken, quota } },
+  );
+}
