@@ -23,7 +23,12 @@ async function openFile(path: string, roots: readonly string[], request: DeviceR
   await using undo = new AsyncDisposableStack();
   const file = undo.use(await openTicketFile(path, roots));
   const { writable, sparse, size } = request;
-  const device = await openLocalDevice({ path: file.path, writable, sparse, ...(writable ? { growTo: size } : {}) });
+  const device = await openLocalDevice({
+    path: file.path,
+    writable,
+    sparse,
+    ...(writable ? { growTo: size, growAsWritten: true } : {}),
+  });
   const held = undo.move();
   held.use(device);
   return {

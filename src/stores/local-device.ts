@@ -26,6 +26,8 @@ export interface LocalDeviceOptions {
   readonly sparse?: boolean;
   /** Bytes that a file may grow to: the size of the Device when it is more than the file has now. */
   readonly growTo?: number;
+  /** It does so with each write behind its end, and is never longer than what was written: `size` grows with it. */
+  readonly growAsWritten?: boolean;
   /** Past the page cache (O_DIRECT), whole blocks of 4096 at least; the edges of other ranges go through it. */
   readonly direct?: boolean;
 }
@@ -81,12 +83,14 @@ async function openDirect(path: string, writable: boolean, sector: number): Prom
 }
 
 class LocalDevice implements Device {
-  readonly size: number;
   readonly writable: boolean;
   readonly traits: DeviceTraits;
   readonly #at: Opened;
   readonly #queue: WriteQueue;
   readonly #ladder: ZeroLadder;
+  /** What may be written lies below it. */
+  readonly #limit: number;
+  readonly #growAsWritten: boolean;
   /** Of the file, which may have to grow. */
   #length: number;
   #growing: Promise<void> | undefined;
@@ -94,10 +98,11 @@ class LocalDevice implements Device {
   #closing: PromiseWithResolvers<void> | undefined;
   #lost: HawserError | undefined;
 
-  constructor(at: Opened, { writable, sparse = true, growTo = 0 }: LocalDeviceOptions) {
+  constructor(at: Opened, { writable, sparse = true, growTo = 0, growAsWritten = false }: LocalDeviceOptions) {
     this.#at = at;
     this.#length = at.size;
-    this.size = at.isFile ? Math.max(at.size, growTo) : at.size;
+    this.#limit = at.isFile ? Math.max(at.size, growTo) : at.size;
+    this.#growAsWritten = growAsWritten;
     this.writable = writable;
     const punches = sparse || !at.isFile;
     const able = libc() !== undefined;
@@ -111,9 +116,13 @@ class LocalDevice implements Device {
     };
   }
 
-  read(into: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
+  get size(): number {
+    return this.#growAsWritten ? this.#length : this.#limit;
+  }
+
+  async read(into: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
     checkInside(offset, into.length, this.size);
-    return this.#run('be read', signal, async () => {
+    await this.#run('be read', signal, async () => {
       for (const { part, direct } of this.#parts({ offset, length: into.length })) {
         const target = into.subarray(part.offset - offset, rangeEnd(part) - offset);
         const got = await (direct?.read(target, part.offset) ?? readUpTo(this.#at.fd, target, part.offset));
@@ -124,9 +133,9 @@ class LocalDevice implements Device {
     });
   }
 
-  write(from: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
+  async write(from: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
     this.#check({ offset, length: from.length });
-    return this.#run('be written', signal, async () => {
+    await this.#run('be written', signal, async () => {
       await this.#grow(offset + from.length);
       for (const { part, direct } of this.#parts({ offset, length: from.length })) {
         const source = from.subarray(part.offset - offset, rangeEnd(part) - offset);
@@ -135,9 +144,9 @@ class LocalDevice implements Device {
     });
   }
 
-  zero(range: Range, signal?: AbortSignal): Promise<void> {
+  async zero(range: Range, signal?: AbortSignal): Promise<void> {
     this.#check(range);
-    return this.#run('be zeroed', signal, async () => {
+    await this.#run('be zeroed', signal, async () => {
       await this.#grow(rangeEnd(range));
       const { fd, sector } = this.#at;
       const offset = Math.min(Math.ceil(range.offset / sector) * sector, rangeEnd(range));
@@ -206,19 +215,21 @@ class LocalDevice implements Device {
     if (end > to) yield { part: { offset: to, length: end - to }, direct: undefined };
   }
 
-  /** Once, to the whole size: so that a later write or zero need not care. */
+  /** To the whole size at once, so that a later write or zero need not care, unless it shall grow as it is written. */
   async #grow(needed: number): Promise<void> {
-    if (needed <= this.#length) return;
-    this.#growing ??= truncateFile(this.#at.fd, this.size).then(
-      () => {
-        this.#length = this.size;
-      },
-      (error: unknown) => {
-        this.#growing = undefined;
-        throw error;
-      },
-    );
-    await this.#growing;
+    while (needed > this.#length) {
+      this.#growing ??= this.#growTo(this.#growAsWritten ? needed : this.#limit);
+      await this.#growing;
+    }
+  }
+
+  async #growTo(length: number): Promise<void> {
+    try {
+      await truncateFile(this.#at.fd, length);
+      this.#length = length;
+    } finally {
+      this.#growing = undefined;
+    }
   }
 
   async #run<T>(doing: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
@@ -241,7 +252,7 @@ class LocalDevice implements Device {
   }
 
   #check({ offset, length }: Range): void {
-    checkInside(offset, length, this.size);
+    checkInside(offset, length, this.#limit);
     if (this.writable) return;
     throw new HawserError('forbidden', 'This device is open for reading only. Open it for writing.');
   }
