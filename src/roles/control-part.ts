@@ -4,7 +4,7 @@ import type { Config } from '../config/schema.ts';
 import { JOIN_PREFIX } from '../contract/join.ts';
 import { HawserError } from '../core/errors.ts';
 import { type OpenDatabase, openDatabase } from '../db/open.ts';
-import type { HttpLog } from '../doors/_http/server.ts';
+import type { HttpLog, HttpServer } from '../doors/_http/server.ts';
 import { createJoinDoor } from '../doors/agent/join-door.ts';
 import { type Authority, issueKeys, openAuthority } from '../host/authority.ts';
 import type { DataFolder } from '../host/data-folder.ts';
@@ -15,7 +15,7 @@ import { connectRemoteAgent } from '../links/agent-link.ts';
 import { ensureAdminToken } from '../service/control/accounts.ts';
 import { type Control, createControl } from '../service/control/control.ts';
 import type { Joining } from '../service/control/joining.ts';
-import { listen } from './listeners.ts';
+import { listen, urlOf } from './listeners.ts';
 import { reachedAt } from './reach.ts';
 
 export interface ControlPartOptions {
@@ -31,8 +31,8 @@ export interface ControlPartOptions {
 export interface ControlPart {
   readonly control: Control;
   readonly database: OpenDatabase;
-  /** Where agents reach it; undefined: no agent can join here. */
-  readonly agentUrls: readonly string[];
+  /** Where its agent listener listens; undefined: no agent can join here. */
+  readonly agentListener: string | undefined;
   /** What it shows agents, and verifies theirs with. */
   readonly controlKeys: () => ControlKeys;
   /** A certificate for the agent of this very process. */
@@ -67,11 +67,12 @@ export async function openControl(options: ControlPartOptions): Promise<ControlP
       connectRemoteAgent({ ...address, ca: authority.certificate, keys: keys.current, trouble }),
     joining: joiningWith(authority, () => agentUrls),
   });
-  agentUrls.push(...(await listenForAgents(options, { control, authority, keys })));
+  const door = await listenForAgents(options, { control, authority, keys });
+  if (door !== undefined) agentUrls.push(...reachedAt(door, { scheme: 'https', url: config.agentUrl }));
   return {
     control,
     database,
-    agentUrls,
+    agentListener: door && urlOf(door, { keys: keys.current() }),
     controlKeys: () => ({ ...keys.current(), ca: authority.certificate }),
     ownAgentKeys: async () => ({
       ...(await issueKeys(authority, { kind: 'agent', id: await placeOf(folder) }, ownNames())),
@@ -149,12 +150,12 @@ function joiningWith(authority: Authority, urls: () => readonly string[]): Joini
   };
 }
 
-/** The agent listener; returns where it is reached. */
+/** The agent listener, unless it may be without. */
 async function listenForAgents(
   { config, log, stack, agentListener }: ControlPartOptions,
   { control, authority, keys }: { readonly control: Control; readonly authority: Authority; readonly keys: OwnKeys },
-): Promise<readonly string[]> {
-  if (control.agentDoor === undefined) return [];
+): Promise<HttpServer | undefined> {
+  if (control.agentDoor === undefined) return undefined;
   const tls = ({ key, cert }: TlsKeys) => ({ key, cert, ca: authority.certificate });
   const door = createJoinDoor(control.agentDoor, tls(keys.current()));
   try {
@@ -163,11 +164,11 @@ async function listenForAgents(
     await door.app.close();
     if (agentListener === 'must' || !(error instanceof HawserError)) throw error;
     log.warn({ event: 'agent-listener.none', reason: `No other host can join: ${error.message}` });
-    return [];
+    return undefined;
   }
   keys.onRenewal((renewed) => door.renew(tls(renewed)));
   stack.defer(() => door.app.close());
-  return reachedAt(door.app, { scheme: 'https', url: config.agentUrl });
+  return door.app;
 }
 
 function hostOf(url: string): string {

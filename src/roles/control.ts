@@ -48,7 +48,7 @@ async function start(
   signal.throwIfAborted();
   const part = await openControl({ config, folder, log, stack, adminToken, agentListener: 'must' });
   signal.throwIfAborted();
-  const { control, database, agentUrls, controlKeys } = part;
+  const { control, database, agentListener, controlKeys } = part;
   const { server, page } = await apiListener({
     config,
     log,
@@ -67,7 +67,10 @@ async function start(
   await control.start(AbortSignal.any([signal, stopped.signal]));
   signal.throwIfAborted();
   await listen(server, 'listen', config.listen);
-  const addresses = { api: urlOf(server, tls.main), control: agentUrls[0] ?? '' };
+  const addresses = {
+    api: urlOf(server, tls.main),
+    ...(agentListener === undefined ? {} : { control: agentListener }),
+  };
   await folder.announce(addresses);
   log.info({ event: 'control.ready', ...addresses });
   return { addresses, adminTokenPath: folder.at('run', 'admin-token'), page };

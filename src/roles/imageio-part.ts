@@ -10,13 +10,14 @@ import { Blkhash } from '../engine/blkhash.ts';
 import type { SlabPool } from '../engine/slab-pool.ts';
 import type { DataFolder } from '../host/data-folder.ts';
 import { freeSocketPath, readPem } from '../host/listening-socket.ts';
+import { QemuNbdSupervisor } from '../host/qemu-nbd.ts';
 import { socketPath } from '../host/socket-path.ts';
 import { openTicketFolder } from '../host/ticket-folder.ts';
 import { ownTlsKeys, readTlsKeys, type TlsKeys } from '../host/tls.ts';
 import { HostTickets } from '../service/host/host-tickets.ts';
 import type { HostLog } from '../service/host/ports.ts';
 import { TicketCounts } from '../service/host/ticket-counts.ts';
-import { ticketDevices } from './ticket-devices.ts';
+import { checkTicketUrl, ticketDevices } from './ticket-devices.ts';
 
 const DEFAULT_PORT = 54_322;
 
@@ -35,10 +36,11 @@ export async function openTickets(
   stack: AsyncDisposableStack,
 ): Promise<HostTickets> {
   const blkhash = stack.use(new Blkhash(Math.min(4, availableParallelism())));
+  const supervisor = stack.use(await QemuNbdSupervisor.open(folder.at('agent', 'qemu-nbd'), randomUUID));
   const tickets = new HostTickets({
     clock: { monotonic: () => Number(process.hrtime.bigint()) / 1e6, wall: () => Date.now(), boot: bootId },
     folder: await openTicketFolder(folder.at('agent', 'tickets'), randomUUID),
-    openDevice: ticketDevices(config.imageio.roots).open,
+    openDevice: ticketDevices(config.imageio.roots, supervisor),
     means: { slabs, blkhash, counts: new TicketCounts() },
     removeMs: config.imageio.removeSeconds * 1000,
     fault: (error) =>
@@ -76,7 +78,7 @@ export async function startImageio(
   const remote = imageDoor({ ...images, info: { hawser: parts.version } });
   const control = controlDoor({
     tickets,
-    rules: { inactivitySeconds: settings.inactivitySeconds, checkUrl: ticketDevices(settings.roots).check },
+    rules: { inactivitySeconds: settings.inactivitySeconds, checkUrl: (url) => checkTicketUrl(url, settings.roots) },
     log: (fields) => parts.log.info(fields),
     metrics: () => metrics.text(),
   });

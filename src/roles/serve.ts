@@ -43,7 +43,7 @@ async function start(
   const adminToken = await folder.adminToken(() => randomBytes(32).toString('base64url'));
   signal.throwIfAborted();
   const part = await openControl({ config, folder, log, stack, adminToken, agentListener });
-  const { control, database, agentUrls, controlKeys } = part;
+  const { control, database, controlKeys } = part;
   const agentKeys = await part.ownAgentKeys();
   signal.throwIfAborted();
 
@@ -85,7 +85,7 @@ async function start(
     api: urlOf(api.server, tls.main),
     data: urlOf(dataServer, tls.data),
     agent: `unix:${host.socket}`,
-    ...(agentUrls[0] === undefined ? {} : { control: agentUrls[0] }),
+    ...(part.agentListener === undefined ? {} : { control: part.agentListener }),
     ...host.imageio,
   };
   await folder.announce(addresses);

@@ -105,7 +105,7 @@ export function createControl(options: ControlOptions): Control {
     await present.tick();
   }, options.log);
   return {
-    ...useCasesOf(context, { pulls, tickets }, options.joining),
+    ...offered(context, { pulls, tickets }, options.joining),
     firstAgent: agents.first,
     attach: (link, signal) => reports.follow(link, signal),
     start: async (signal) => {
@@ -133,13 +133,13 @@ export function createControl(options: ControlOptions): Control {
   };
 }
 
-type Told = UseCases & Pick<Control, 'agentDoor' | 'elsewhere'>;
+type Offered = UseCases & Pick<Control, 'agentDoor' | 'elsewhere' | 'uploadServers'>;
 
-function useCasesOf(
+function offered(
   context: Context,
   { pulls, tickets }: { readonly pulls: Pulls; readonly tickets: Tickets },
   joining: Joining | undefined,
-): Told {
+): Offered {
   return {
     images: createImages(context, tickets),
     copies: createCopies(context, { pulls, tickets }),
