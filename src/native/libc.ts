@@ -19,6 +19,8 @@ export interface Libc {
   lock(fd: number): void;
   /** A second descriptor of the same open file or socket, not inherited by children (F_DUPFD_CLOEXEC). */
   duplicate(fd: number): number;
+  /** eventfd(2), not blocking: written to in one thread, it wakes another from poll(2). */
+  event(): number;
 }
 
 export interface FilePosition {
@@ -62,6 +64,8 @@ const RENAME_NOREPLACE = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const F_DUPFD_CLOEXEC = 1030;
+/** EFD_CLOEXEC and EFD_NONBLOCK; the same on x64 and arm64. */
+const EFD_FLAGS = 0o2004000;
 
 type Koffi = typeof import('koffi');
 type Native = ReturnType<ReturnType<Koffi['load']>['func']>;
@@ -98,6 +102,7 @@ function bind(koffi: Koffi): Libc {
   const ioctl = find('int ioctl(int fd, unsigned long request, int argument)');
   const renameat2 = find('int renameat2(int fromFd, const char *from, int toFd, const char *to, uint flags)');
   const flock = find('int flock(int fd, int operation)');
+  const eventfd = find('int eventfd(uint initial, int flags)');
   const fcntl = find('int fcntl(int fd, int command, ...)');
 
   const names = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
@@ -141,6 +146,12 @@ function bind(koffi: Koffi): Libc {
       const copy = Number(fcntl(fd, F_DUPFD_CLOEXEC, 'int', 0));
       if (copy < 0) throw failed('fcntl', koffi.errno());
       return copy;
+    },
+    event() {
+      if (eventfd === undefined) throw new SystemCallError('eventfd', 'ENOSYS');
+      const fd = Number(eventfd(0, EFD_FLAGS));
+      if (fd < 0) throw failed('eventfd', koffi.errno());
+      return fd;
     },
   };
 }

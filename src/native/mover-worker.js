@@ -1,8 +1,8 @@
 // Plain JavaScript: a worker that has to strip types takes ten MiB more. Types and meaning: ../core/mover.ts, socket-mover.ts.
-import { hash } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
+import { MoverSlab } from './mover-slab.js';
 
 const BLOCK = 1024 * 1024;
 const PROBE = 256;
@@ -21,6 +21,8 @@ const LOOK_MS = 1000;
 const SILENCE_MS = 30_000;
 /** Bounds how long the thread cannot be ended. */
 const LONGEST_POLL_MS = 200;
+/** The main thread does not say when it has caught up. */
+const CATCH_UP_MS = 10;
 
 // <poll.h>, <bits/socket.h>, <asm-generic/socket.h>, <asm-generic/errno-base.h>; the same on x64 and arm64.
 const POLLIN = 1;
@@ -29,17 +31,19 @@ const SOL_SOCKET = 1;
 const SO_RCVLOWAT = 18;
 const EINTR = 4;
 const EAGAIN = 11;
-const EFD_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000;
 
 const koffi = createRequire(import.meta.url)('koffi');
 const library = koffi.load(null);
 const poll = library.func('int poll(void *fds, unsigned long count, int timeout)');
 const recv = library.func('int64_t recv(int fd, void *into, size_t length, int flags)');
 const setsockopt = library.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)');
-const eventfd = library.func('int eventfd(uint32_t initial, int flags)');
 
-/** @type {Map<number, Buffer>} */
-const known = new Map();
+const { wakeFd } = workerData;
+/** Set while we wait for hash threads. */
+const waits = new Int32Array(workerData.moverWaits);
+const hashers = workerData.hashers.map(({ port, asleep }) => ({ port, asleep: new Int32Array(asleep) }));
+/** @type {Map<number, MoverSlab>} */
+const slabs = new Map();
 /** @type {Map<number, object>} */
 const jobs = new Map();
 let free = [];
@@ -48,26 +52,33 @@ let lookedAt = 0;
 let descriptors = Buffer.alloc(8 * 16);
 const option = Buffer.alloc(4);
 const wakes = Buffer.alloc(8);
-const wakeFd = eventfd(0, EFD_CLOEXEC_NONBLOCK);
 
-parentPort?.postMessage({ wakeFd });
 parentPort?.on('message', (message) => {
-  for (const { index, shared } of message.fresh) known.set(index, Buffer.from(shared));
-  if (jobs.size === 0) free = [...message.slabs];
+  for (const slab of message.fresh) slabs.set(slab.index, new MoverSlab(slab));
+  if (jobs.size === 0) free = message.slabs.map((index) => slabs.get(index));
   const { offset, length } = message.range;
   jobs.set(message.id, {
-    ...message,
+    id: message.id,
+    socket: message.socket,
+    file: message.file,
+    lead: message.lead,
     control: new Int32Array(message.control),
-    next: offset,
+    /** Where the slab begins, the next byte to come, the end of the body. */
     start: offset,
+    next: offset,
     end: offset + length,
     slab: undefined,
     filledAt: 0,
     heardAt: performance.now(),
     wakesAt: 1,
-    ready: true,
-    told: 0,
+    ready: false,
+    /** Written, and zeros: in order, until the first of them is hashed. */
+    written: [],
+    /** Ready to be told. */
     segments: [],
+    told: 0,
+    /** How it ends, once that is known. */
+    ending: undefined,
   });
   if (running) return;
   running = true;
@@ -76,58 +87,82 @@ parentPort?.on('message', (message) => {
 
 /** One go over everything that is ready. Between two of them the thread hears its messages. */
 function turn() {
-  for (const job of [...jobs.values()]) if (Atomics.load(job.control, 0) === 1) end(job, { kind: 'returned' });
-  if (jobs.size === 0) {
-    running = false;
-    return;
+  each((job) => (Atomics.load(job.control, 0) === 1 ? end(job, { kind: 'returned' }) : undefined));
+  look();
+  each((job) => (job.ready ? serve(job) : undefined));
+  if (performance.now() - lookedAt >= LOOK_MS) {
+    lookedAt = performance.now();
+    each(lookAfter);
   }
-  look(hasNews() ? 0 : LONGEST_POLL_MS);
-  for (const job of [...jobs.values()]) if (job.ready) attempt(job, serve);
-  const now = performance.now();
-  if (now - lookedAt >= LOOK_MS) {
-    lookedAt = now;
-    for (const job of [...jobs.values()]) attempt(job, lookAfter);
-  }
-  for (const job of jobs.values()) if (!job.ready || job.segments.length >= TOGETHER) tell(job);
-  setImmediate(turn);
+  each(report);
+  if (jobs.size > 0) setImmediate(turn);
+  else running = false;
 }
 
-function attempt(job, act) {
-  try {
-    act(job);
-  } catch (error) {
-    jobs.delete(job.id);
-    giveUp(job);
-    parentPort?.postMessage({ id: job.id, segments: job.segments, ended: { kind: 'lost', cause: error } });
+function each(act) {
+  for (const job of [...jobs.values()]) {
+    try {
+      act(job);
+    } catch (error) {
+      // Never seen. Its slabs stay away until the last move has ended.
+      jobs.delete(job.id);
+      parentPort?.postMessage({ id: job.id, segments: job.segments, ended: { kind: 'lost', cause: error } });
+    }
   }
 }
 
-function hasNews() {
-  for (const job of jobs.values()) if (job.segments.length > 0 || job.lead.length > 0) return true;
-  return false;
-}
-
-/** Waits for a connection that has bytes, or for a message; marks who is ready. */
-function look(longest) {
+/** Marks who has bytes. When nobody has, tells and hashes what there is, and only then waits. */
+function look() {
   const asked = [...jobs.values()].filter(mayReceive);
+  if (pollAll(asked, 0) || hasNews() || hashSomething()) return;
+  const longest = [...jobs.values()].some(isAhead) ? CATCH_UP_MS : LONGEST_POLL_MS;
+  Atomics.store(waits, 0, 1);
+  if (!hasHashed()) pollAll(asked, longest);
+  Atomics.store(waits, 0, 0);
+}
+
+/** Whether anybody has bytes now, or after at most so many milliseconds. */
+function pollAll(asked, longest) {
   if (descriptors.length < 8 * (asked.length + 1)) descriptors = Buffer.alloc(16 * (asked.length + 1));
   descriptors.writeInt32LE(wakeFd, 0);
   descriptors.writeInt32LE(POLLIN, 4);
   for (const [i, job] of asked.entries()) {
+    if (job.lead.length === 0) wakeFor(job, Math.min(WORTH_WAKING, job.end - job.next));
     descriptors.writeInt32LE(job.socket, 8 * (i + 1));
     descriptors.writeInt32LE(POLLIN, 8 * (i + 1) + 4);
-    if (job.lead.length === 0) wakeFor(job, Math.min(WORTH_WAKING, job.end - job.next));
   }
-  poll(descriptors, asked.length + 1, asked.length < jobs.size ? Math.min(10, longest) : longest);
+  poll(descriptors, asked.length + 1, longest);
   if (descriptors.readInt16LE(6) !== 0) readSync(wakeFd, wakes);
   for (const job of jobs.values()) job.ready = false;
+  let found = false;
   for (const [i, job] of asked.entries()) {
     job.ready = job.lead.length > 0 || descriptors.readInt16LE(8 * (i + 1) + 6) !== 0;
+    found ||= job.ready;
   }
+  return found;
 }
 
 function mayReceive(job) {
-  return job.told + job.segments.length - Atomics.load(job.control, 1) < AHEAD;
+  return job.ending === undefined && !isAhead(job);
+}
+
+function isAhead(job) {
+  return job.told + job.segments.length + job.written.length - Atomics.load(job.control, 1) >= AHEAD;
+}
+
+function hasNews() {
+  for (const job of jobs.values()) if (job.segments.length > 0) return true;
+  return false;
+}
+
+function hasHashed() {
+  for (const { written } of jobs.values()) if (written.length > 0 && written[0].slab?.isHashed !== false) return true;
+  return false;
+}
+
+function hashSomething() {
+  for (const { written } of jobs.values()) for (const { slab } of written) if (slab?.hashIfFilled()) return true;
+  return false;
 }
 
 /** SO_RCVLOWAT. */
@@ -139,33 +174,31 @@ function wakeFor(job, bytes) {
 }
 
 function serve(job) {
-  for (let blocks = 0; blocks < IN_A_ROW; ) {
+  for (let blocks = 0; blocks < IN_A_ROW; blocks++) {
     if (job.slab === undefined && !takeSlab(job)) return;
-    const at = job.next - job.start;
     const room = Math.min(BLOCK - (job.next % BLOCK), job.end - job.next);
-    const got = fill(job, known.get(job.slab).subarray(at, at + room));
-    if (got === undefined) {
-      if (at === 0) giveUp(job);
-      return;
-    }
+    const got = fill(job, room);
+    if (got === undefined) return job.next === job.start ? giveUp(job) : undefined;
     if (got === 0) return end(job, { kind: 'returned' });
-    if (at === 0) job.filledAt = performance.now();
+    if (job.next === job.start) job.filledAt = performance.now();
     job.next += got;
-    if (got < room) continue;
-    if (!land(job)) return;
+    if (got < room) return; // most likely it has no more
+    land(job);
+    if (job.ending !== undefined) return;
     if (job.next === job.end) return end(job, { kind: 'returned' });
-    blocks++;
   }
 }
 
 /** Bytes received; 0 when the connection is at its end or broken, undefined when there is nothing now. */
-function fill(job, into) {
-  let got = Math.min(job.lead.length, into.length);
+function fill(job, room) {
+  const at = job.next - job.start;
+  const into = job.slab.bytes.subarray(at, at + room);
+  let got = Math.min(job.lead.length, room);
   if (got > 0) {
     into.set(job.lead.subarray(0, got));
     job.lead = job.lead.subarray(got);
   } else {
-    got = Number(recv(job.socket, into, into.length, MSG_DONTWAIT));
+    got = Number(recv(job.socket, into, room, MSG_DONTWAIT));
     if (got < 0) {
       const errno = koffi.errno();
       return errno === EAGAIN || errno === EINTR ? undefined : 0;
@@ -175,8 +208,10 @@ function fill(job, into) {
   return got;
 }
 
-/** A free one, or that of a connection that has nothing now. */
+/** A free one; else one that only has to be hashed; else that of a connection that has nothing now. */
 function takeSlab(job) {
+  if (free.length === 0) each(collect);
+  while (free.length === 0 && hashSomething()) each(collect);
   if (free.length === 0) {
     let oldest;
     for (const other of jobs.values()) {
@@ -184,35 +219,47 @@ function takeSlab(job) {
       if (oldest === undefined || other.filledAt < oldest.filledAt) oldest = other;
     }
     if (oldest === undefined) return false;
-    attempt(oldest, land);
+    land(oldest);
+    while (free.length === 0 && hashSomething()) each(collect);
   }
   job.slab = free.pop();
   return job.slab !== undefined;
 }
 
-/** Writes and hashes what the slab holds and lets go of it. False when the file did not take it: the move has ended. */
+/** Writes what the slab holds and lets go of it; hashing comes later, by whoever has time. */
 function land(job) {
-  const length = job.next - job.start;
-  if (length > 0) {
-    const bytes = known.get(job.slab).subarray(0, length);
-    let sha256 = null;
-    if (!isZero(bytes)) {
-      if (!write(job.file, bytes, job.start)) {
-        finish(job, { kind: 'unwritten', bytes: Uint8Array.from(bytes) });
-        return false;
-      }
-      sha256 = hash('sha256', bytes, 'hex');
-    }
-    job.segments.push({ offset: job.start, length, sha256 });
-    job.start = job.next;
+  const { slab, start } = job;
+  const length = job.next - start;
+  if (slab === undefined || length === 0) return giveUp(job);
+  const bytes = slab.bytes.subarray(0, length);
+  if (isZero(bytes)) {
+    job.written.push({ offset: start, length, slab: undefined });
+    giveUp(job);
+  } else if (write(job.file, bytes, start)) {
+    job.written.push({ offset: start, length, slab });
+    job.slab = undefined;
+    slab.fill(length);
+    wakeHasher();
+  } else {
+    job.ending = { kind: 'unwritten', bytes: Uint8Array.from(bytes) };
+    giveUp(job);
   }
-  giveUp(job);
-  return true;
+  job.start = job.next;
 }
 
 function giveUp(job) {
   if (job.slab !== undefined) free.push(job.slab);
   job.slab = undefined;
+}
+
+/** One block is hashed here, where it is hot; for more, help is called. */
+function wakeHasher() {
+  let filled = 0;
+  for (const slab of slabs.values()) if (slab.isFilled) filled++;
+  if (filled < 2) return;
+  for (const { port, asleep } of hashers) {
+    if (Atomics.compareExchange(asleep, 0, 1, 0) === 1) return port.postMessage(null);
+  }
 }
 
 function write(file, bytes, offset) {
@@ -231,31 +278,43 @@ function write(file, bytes, offset) {
 
 /** Once a second: what came in less than is worth waking for, and what has waited long enough. */
 function lookAfter(job) {
-  const now = performance.now();
   if (!job.ready && job.lead.length === 0 && mayReceive(job)) serve(job);
-  if (!jobs.has(job.id)) return;
+  const now = performance.now();
   if (job.slab !== undefined && now - job.filledAt > PATIENCE_MS) land(job);
   if (now - job.heardAt > SILENCE_MS) end(job, { kind: 'returned' });
 }
 
 /** What has come is landed first. What is left of the lead the main thread still has. */
 function end(job, how) {
-  if (!jobs.has(job.id)) return;
-  if (job.slab === undefined || land(job)) finish(job, how);
+  if (job.ending !== undefined) return;
+  land(job);
+  job.ending ??= how;
 }
 
-function finish(job, ended) {
-  jobs.delete(job.id);
-  giveUp(job);
-  wakeFor(job, 1);
-  parentPort?.postMessage({ id: job.id, segments: job.segments, ended });
+/** What is written and hashed, in order. */
+function collect(job) {
+  while (job.written.length > 0) {
+    const { offset, length, slab } = job.written[0];
+    const sha256 = slab === undefined ? null : slab.takeDigest();
+    if (sha256 === undefined) return;
+    if (slab !== undefined) free.push(slab);
+    job.written.shift();
+    job.segments.push({ offset, length, sha256 });
+  }
 }
 
-function tell(job) {
-  if (job.segments.length === 0) return;
-  parentPort?.postMessage({ id: job.id, segments: job.segments });
-  job.told += job.segments.length;
-  job.segments = [];
+function report(job) {
+  collect(job);
+  const { id, segments, ending: ended } = job;
+  if (ended !== undefined && job.written.length === 0) {
+    wakeFor(job, 1);
+    jobs.delete(id);
+    parentPort?.postMessage({ id, segments, ended });
+  } else if (segments.length >= TOGETHER || (segments.length > 0 && !job.ready)) {
+    parentPort?.postMessage({ id, segments });
+    job.told += segments.length;
+    job.segments = [];
+  }
 }
 
 /** As engine/zeros.ts. */

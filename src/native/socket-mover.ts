@@ -1,21 +1,37 @@
-import { writeSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
-import type { Move, MovedSegment, MoveEnd, MoveEvents, MoveJob, Mover } from '../core/mover.ts';
+import { closeSync, writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { Move, MovedSegment, MoveEnd, MoveEvents, MoveJob, Mover, MoverSlab } from '../core/mover.ts';
 import { libc } from './libc.ts';
 
+/** Of the mover thread. */
 interface MoverMessage {
-  /** Of the first message alone: an eventfd that wakes the thread. */
-  readonly wakeFd?: number;
-  readonly id?: number;
-  readonly segments?: readonly MovedSegment[];
+  readonly id: number;
+  readonly segments: readonly MovedSegment[];
   readonly ended?: MoveEnd;
+}
+
+/** A slab as the threads share it; `control` is laid out in mover-slab.js. */
+interface SharedSlab extends MoverSlab {
+  readonly control: SharedArrayBuffer;
+}
+
+/** One that moves, and up to two that hash what it has no time for: a thread receives and writes twice as fast as it hashes. */
+interface Threads {
+  readonly mover: Worker;
+  readonly hashers: readonly Worker[];
+  readonly known: Set<number>;
+  readonly wakeFd: number;
 }
 
 /** Words of the memory that a move shares with the thread. */
 const STOP = 0;
 const DEALT_WITH = 1;
+/** mover-slab.js */
+const CONTROL_BYTES = 40;
+const MOST_HASHERS = 2;
 
-const ONE = Buffer.from(BigUint64Array.of(1n).buffer);
+const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
 
 /** Undefined where this machine has no such calls. */
 export function openSocketMover(): SocketMover | undefined {
@@ -23,25 +39,22 @@ export function openSocketMover(): SocketMover | undefined {
 }
 
 /**
- * A Mover with one thread for all: recv, SHA-256 and pwrite of the same buffer, by poll(2) over all
- * connections. It starts with the first move.
+ * A Mover with one thread for all connections: poll(2), then recv and pwrite of the same buffer, then its
+ * SHA-256. The threads start with the first move.
  */
 export class SocketMover implements Mover, AsyncDisposable {
   readonly #moves = new Map<number, MoveEvents>();
-  #known = new Set<number>();
-  #thread: Worker | undefined;
-  #wakeFd: number | undefined;
+  readonly #one = Buffer.from(BigUint64Array.of(1n).buffer);
+  #threads: Threads | undefined;
   #nextId = 1;
   #closed = false;
 
   begin(job: MoveJob, events: MoveEvents): Move {
-    const thread = this.#running();
+    const threads = this.#running();
     const id = this.#nextId++;
     const control = new Int32Array(new SharedArrayBuffer(8));
-    const fresh = job.slabs.filter(({ index }) => !this.#known.has(index));
-    for (const { index } of fresh) this.#known.add(index);
     this.#moves.set(id, events);
-    thread.postMessage({
+    threads.mover.postMessage({
       id,
       socket: job.socket,
       file: job.file,
@@ -49,13 +62,13 @@ export class SocketMover implements Mover, AsyncDisposable {
       lead: job.lead,
       control: control.buffer,
       slabs: job.slabs.map(({ index }) => index),
-      fresh,
+      fresh: introduce(threads, job.slabs),
     });
-    this.#wake();
+    this.#wake(threads);
     return {
       recall: () => {
         Atomics.store(control, STOP, 1);
-        this.#wake();
+        this.#wake(threads);
       },
       dealtWith: (segments) => void Atomics.add(control, DEALT_WITH, segments),
     };
@@ -63,47 +76,84 @@ export class SocketMover implements Mover, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    this.#wake();
-    await this.#thread?.terminate();
+    if (this.#threads !== undefined) await this.#end(this.#threads, new Error('the mover was closed'));
   }
 
-  #running(): Worker {
+  #running(): Threads {
     if (this.#closed) throw new Error('the mover was closed');
-    if (this.#thread !== undefined) return this.#thread;
-    const thread = new Worker(new URL('./mover-worker.js', import.meta.url), {
-      resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
-    });
-    thread.unref();
-    thread.on('message', (message: MoverMessage) => this.#hear(message));
-    thread.on('error', (error) => this.#lose(thread, error));
-    thread.on('exit', () => this.#lose(thread, new Error('the mover thread ended')));
-    this.#known = new Set();
-    this.#thread = thread;
-    return thread;
+    const wakeFd = this.#threads === undefined ? libc()?.event() : undefined;
+    if (wakeFd !== undefined) this.#threads = this.#start(wakeFd);
+    if (this.#threads === undefined) throw new Error('this machine has no eventfd');
+    return this.#threads;
   }
 
-  #hear({ wakeFd, id, segments, ended }: MoverMessage): void {
-    if (wakeFd !== undefined) this.#wakeFd = wakeFd;
-    const events = id === undefined ? undefined : this.#moves.get(id);
-    if (id === undefined || events === undefined) return;
-    if (segments !== undefined && segments.length > 0) events.moved(segments);
+  #start(wakeFd: number): Threads {
+    const moverWaits = new SharedArrayBuffer(4);
+    const lines = Array.from({ length: Math.min(MOST_HASHERS, availableParallelism() - 1) }, () => {
+      const asleep = new Int32Array(new SharedArrayBuffer(4));
+      asleep[0] = 1;
+      return { asleep: asleep.buffer, ...new MessageChannel() };
+    });
+    const mover = start(
+      './mover-worker.js',
+      { wakeFd, moverWaits, hashers: lines.map(({ asleep, port1 }) => ({ asleep, port: port1 })) },
+      lines.map(({ port1 }) => port1),
+    );
+    const hashers = lines.map(({ asleep, port2 }) =>
+      start('./mover-hash-worker.js', { wakeFd, moverWaits, asleep, port: port2 }, [port2]),
+    );
+    const threads: Threads = { mover, hashers, known: new Set(), wakeFd };
+    mover.on('message', (message: MoverMessage) => this.#hear(message));
+    for (const thread of [mover, ...hashers]) {
+      thread.once('error', (error) => void this.#end(threads, error));
+      thread.once('exit', () => void this.#end(threads, new Error('a thread of the mover ended')));
+    }
+    return threads;
+  }
+
+  #hear({ id, segments, ended }: MoverMessage): void {
+    const events = this.#moves.get(id);
+    if (events === undefined) return;
+    if (segments.length > 0) events.moved(segments);
     if (ended === undefined) return;
     this.#moves.delete(id);
     events.ended(ended);
   }
 
-  #lose(thread: Worker, cause: Error): void {
-    if (thread !== this.#thread) return;
-    this.#thread = undefined;
-    this.#wakeFd = undefined;
-    for (const [id, events] of this.#moves) {
-      this.#moves.delete(id);
-      events.ended({ kind: 'lost', cause });
-    }
+  /** All of them or none; the next move starts them anew. Nothing is told lost while anything may still read or write. */
+  async #end(threads: Threads, cause: Error): Promise<void> {
+    if (threads !== this.#threads) return;
+    this.#wake(threads);
+    this.#threads = undefined;
+    const moves = [...this.#moves.values()];
+    this.#moves.clear();
+    await Promise.all([threads.mover, ...threads.hashers].map((thread) => thread.terminate()));
+    closeSync(threads.wakeFd);
+    for (const events of moves) events.ended({ kind: 'lost', cause });
   }
 
   /** The thread may be waiting in poll(2). */
-  #wake(): void {
-    if (this.#wakeFd !== undefined) writeSync(this.#wakeFd, ONE);
+  #wake(threads: Threads): void {
+    if (threads === this.#threads) writeSync(threads.wakeFd, this.#one);
   }
+}
+
+function start(file: string, workerData: unknown, transferList: readonly MessagePort[]): Worker {
+  const url = new URL(file, import.meta.url);
+  const thread = new Worker(url, { workerData, transferList: [...transferList], resourceLimits: LIMITS });
+  thread.unref();
+  return thread;
+}
+
+/** Those that the threads do not know yet. */
+function introduce({ known, hashers }: Threads, slabs: readonly MoverSlab[]): readonly SharedSlab[] {
+  const fresh: SharedSlab[] = [];
+  for (const { index, shared } of slabs) {
+    if (known.has(index)) continue;
+    known.add(index);
+    const slab = { index, shared, control: new SharedArrayBuffer(CONTROL_BYTES) };
+    fresh.push(slab);
+    for (const hasher of hashers) hasher.postMessage(slab);
+  }
+  return fresh;
 }

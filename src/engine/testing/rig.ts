@@ -4,12 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ByteSource } from '../../core/bytes.ts';
 import { leafCount, TREE_BLOCK } from '../../core/digest.ts';
+import type { Mover } from '../../core/mover.ts';
 import { bootDigest, JournalFile } from '../../host/journal-file.ts';
 import { openMemoryStore } from '../../stores/memory/store.ts';
 import type { Store } from '../../stores/store.ts';
 import { HashPool } from '../hash-pool.ts';
 import { type EngineMeans, Incoming } from '../incoming.ts';
 import { SlabPool } from '../slab-pool.ts';
+
+type StoreOf = (folder: string) => Promise<Store>;
+
+const inMemory: StoreOf = async () => openMemoryStore({ name: 'test', capacity: 256 * 1024 * 1024 });
 
 /** A real journal file, a memory Store, real hash threads: all an Upload stands on, for tests of the engine. */
 export interface Rig extends AsyncDisposable {
@@ -22,11 +27,11 @@ export interface Rig extends AsyncDisposable {
   reopen(bootId?: string): Promise<Incoming>;
 }
 
-export async function makeRig(slabs = 8): Promise<Rig> {
+export async function makeRig(slabs = 8, storeOf: StoreOf = inMemory, mover?: Mover): Promise<Rig> {
   const folder = await mkdtemp(join(tmpdir(), 'hawser-engine-'));
   const hashes = new HashPool(2);
-  const means: EngineMeans = { slabs: new SlabPool(slabs), hashes };
-  const store = openMemoryStore({ name: 'test', capacity: 256 * 1024 * 1024 });
+  const means: EngineMeans = { slabs: new SlabPool(slabs), hashes, mover };
+  const store = await storeOf(join(folder, 'store'));
   const key = randomUUID();
   const journalPath = join(folder, 'journal');
   let journal = await JournalFile.open(journalPath);

@@ -1,5 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeSync } from 'node:fs';
 import {
   appendFile,
   chmod,
@@ -190,6 +191,33 @@ test('seal, resize, discard and dispose wait for the writes that have begun', as
     expect([key, done]).toEqual([key, 4]);
     await Promise.all(writes);
   }
+});
+
+test('a lent descriptor is waited for by whatever changes size or place, and no truncate cuts what it writes', async () => {
+  const { store } = await given();
+  const writer = await store.create({ key: 'k' });
+  const range = { offset: 1_000_000, length: 500_000 };
+  const file = await writer.lend?.(range);
+  if (file === undefined) throw new Error('was to lend');
+  const bytes = Buffer.alloc(range.length, 7);
+  writeSync(file.fd, bytes, 0, bytes.length, range.offset);
+  await writer.zero({ offset: 0, length: 1000 }); // grows an empty object
+  await writer.flush();
+  const order: string[] = [];
+  const sealing = writer.seal(1_500_000).then(() => order.push('sealed'));
+  const disposing = writer[Symbol.asyncDispose]().then(() => order.push('closed'));
+  await store.usage(); // a way to the disk and back
+  file.wrote(range);
+  order.push('given back');
+  file.giveBack();
+  file.giveBack();
+  await Promise.all([sealing, disposing]);
+  expect(order).toEqual(['given back', 'sealed', 'closed']);
+  await expect(writer.lend?.(range)).rejects.toEqual(code('conflict'));
+  await using reader = await store.open('k');
+  const into = Buffer.alloc(range.length);
+  await reader.read(into, range.offset);
+  expect(into.equals(bytes)).toBe(true);
 });
 
 test('zeros over a write that failed half way leave none of it', async () => {

@@ -1,5 +1,10 @@
-import { expect, test } from 'vitest';
+import { writeSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
 import { type ErrorCode, HawserError } from '../../core/errors.ts';
+import { openFileStore } from '../file/store.ts';
 import { openMemoryStore } from '../memory/store.ts';
 import type { Extent } from '../store.ts';
 import { withCount } from './count.ts';
@@ -152,4 +157,32 @@ test('a seal that was done and not answered is sealed, and may be repeated', asy
   await expect(writer.seal(10)).rejects.toMatchObject({ code: 'store-failed' });
   expect((await store.stat('k')).kind).toBe('sealed');
   await writer.seal(10);
+});
+
+test('a descriptor is lent only through layers that need not stand around every write; count hears of what was written', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'hawser-layers-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const bare = await openFileStore({ name: 'test', path: folder });
+  const range = { offset: 10, length: 100 };
+  const counted = withCount(bare);
+  const open = { bare: bare, count: counted.store, retry: retrying(counted.store).store };
+  for (const [key, store] of Object.entries(open)) {
+    await using writer = await store.create({ key });
+    const file = await writer.lend?.(range);
+    expect(file).toBeDefined();
+    if (file === undefined) return;
+    writeSync(file.fd, Buffer.alloc(range.length, key), 0, range.length, range.offset);
+    file.wrote(range);
+    file.giveBack();
+    const into = Buffer.alloc(range.length);
+    await writer.read(into, range.offset);
+    expect(into).toEqual(Buffer.alloc(range.length, key));
+  }
+  expect(counted.count('write')).toEqual({ calls: 2, failures: 0, bytes: 200 });
+  const limit = withLimit(bare, { bytesPerSecond: MiB, now: () => 0, sleep: async () => {} });
+  for (const store of [limit, withFault(bare, () => undefined), memory(), retrying(memory()).store]) {
+    await using writer = await store.create({ key: 'closed' });
+    expect(await writer.lend?.(range)).toBeUndefined();
+    await writer.discard();
+  }
 });
