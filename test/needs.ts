@@ -22,6 +22,7 @@ const components = {
   strace: { there: () => has('strace'), type: 'apt-get install strace' },
   zsh: { there: () => has('zsh'), type: 'apt-get install zsh' },
   fish: { there: () => has('fish'), type: 'apt-get install fish' },
+  xz: { there: () => has('xz'), type: 'apt-get install xz-utils' },
   curl: { there: () => has('curl'), type: 'apt-get install curl' },
 } as const satisfies Record<string, { there: () => boolean; type: string }>;
 

@@ -14,5 +14,6 @@ export const debianPackages = {
   strace: 'counts the bytes that are really read from a sparse file',
   'util-linux': 'setpriv, losetup, unshare',
   xfsprogs: 'mkfs.xfs: the file driver on xfs (reflinks)',
+  'xz-utils': 'xz: files that it packed are unpacked',
   zsh: 'its completion script is tried in it',
 } as const satisfies Record<string, string>;

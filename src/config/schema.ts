@@ -20,6 +20,13 @@ function httpUrl(scheme: 'https' | 'https?') {
     );
 }
 
+const allowed = z
+  .string()
+  .regex(
+    /^(?:[0-9a-f:.]+(?:\/\d{1,3})?|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)$/i,
+    'an entry is an address, a network like 10.0.0.0/8, or a host name like mirror.lab or *.lab',
+  );
+
 const limit = z.number().int().positive().nullable();
 
 export const configSchema = z.object({
@@ -153,6 +160,16 @@ export const configSchema = z.object({
         .default(false)
         .describe(
           'Upload servers and the gRPC listener speak plain HTTP with everybody, as the originals do; for trusted networks only. Otherwise they want the certificate of control.',
+        ),
+    })
+    .prefault({}),
+  downloads: z
+    .object({
+      allow: z
+        .array(allowed)
+        .default([])
+        .describe(
+          'Where downloads may go besides the public internet: networks (10.0.0.0/8), addresses, host names (mirror.lab, *.lab).',
         ),
     })
     .prefault({}),

@@ -89,7 +89,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     means: { slabs, hashes, mover },
     tickets,
     totalRate: config.limits.totalRate,
-    pulls: pullMeans(),
+    pulls: pullMeans(config.downloads.allow),
     uploadServers: await uploadServerMeans({
       config,
       folder: folder.at('agent', 'chunks'),

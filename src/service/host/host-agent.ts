@@ -97,6 +97,7 @@ export class HostAgent {
       new HostPulls({
         means: parts.pulls,
         copies: this.#copies,
+        uploads: this.#uploads,
         changed: (uploadId) => this.#events.upload(uploadId, () => this.#reportOf(uploadId)),
       });
     this.#servers =

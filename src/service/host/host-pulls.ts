@@ -3,18 +3,22 @@ import type { PullSource, UploadReport } from '../../contract/link.ts';
 import { CopyPull } from './copy-pull.ts';
 import type { HostCopies } from './host-copies.ts';
 import type { HostUpload } from './host-upload.ts';
+import type { HostUploads } from './host-uploads.ts';
 import { localCopy } from './local-copy.ts';
-import type { OpenPeer } from './ports.ts';
+import type { OpenPeer, OpenUrl } from './ports.ts';
 import { Pull, type PullPatience, type PullWork } from './pull.ts';
+import { UrlPull } from './url-pull.ts';
 
 export interface PullMeans {
   readonly openPeer: OpenPeer;
+  readonly openUrl: OpenUrl;
   readonly patience: PullPatience;
 }
 
 export interface HostPullsParts {
   readonly means: PullMeans;
   readonly copies: HostCopies;
+  readonly uploads: HostUploads;
   readonly changed: (uploadId: string) => void;
 }
 
@@ -61,9 +65,18 @@ export class HostPulls {
   }
 
   #workOf(upload: HostUpload, source: PullSource): PullWork {
-    if (source.kind === 'url') throw new Error('later');
+    const { means, copies, uploads } = this.#parts;
+    if (source.kind === 'url') {
+      return new UrlPull({
+        upload,
+        file: means.openUrl(source.url),
+        decompress: source.decompress,
+        mustHaveRoom: (bytes) => uploads.mustHaveRoomFor(upload, bytes),
+        capacity: () => uploads.capacityFor(upload),
+      });
+    }
     const { size, treeDigest, local } = source;
-    const copy = local === null ? this.#parts.means.openPeer(source) : localCopy(this.#parts.copies, local);
+    const copy = local === null ? means.openPeer(source) : localCopy(copies, local);
     return new CopyPull({ upload, copy, size, treeDigest });
   }
 }

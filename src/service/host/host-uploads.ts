@@ -65,6 +65,17 @@ export class HostUploads {
     return bytes;
   }
 
+  /** Throws `store-full` when `bytes` more for this Upload would take what is promised to others. */
+  async mustHaveRoomFor(upload: HostUpload, bytes: number): Promise<void> {
+    const host = this.#storeOf(upload.record.storeId);
+    await this.#mustHaveRoom(host, bytes, upload.outstanding);
+  }
+
+  /** Bytes that its Store could hold when empty. */
+  async capacityFor(upload: HostUpload): Promise<number> {
+    return (await this.#storeOf(upload.record.storeId).store.usage()).capacity;
+  }
+
   get(uploadId: string): HostUpload {
     const upload = this.#uploads.get(uploadId);
     if (upload === undefined) throw new HawserError('not-found', 'This host knows no such upload.');
@@ -118,8 +129,7 @@ export class HostUploads {
   }
 
   async #openNew(request: OpenUpload): Promise<HostUpload> {
-    const host = this.#parts.stores.get(request.storeId);
-    if (host === undefined) throw new HawserError('not-found', 'This host has no such store.');
+    const host = this.#storeOf(request.storeId);
     await this.#mustHaveRoom(host, request.reserve);
     const record: UploadRecord = {
       uploadId: request.uploadId,
@@ -233,9 +243,15 @@ export class HostUploads {
     return allOf(all);
   }
 
-  async #mustHaveRoom(host: HostStore, reserve: number): Promise<void> {
+  #storeOf(storeId: string): HostStore {
+    const host = this.#parts.stores.get(storeId);
+    if (host === undefined) throw new HawserError('not-found', 'This host has no such store.');
+    return host;
+  }
+
+  async #mustHaveRoom(host: HostStore, reserve: number, own = 0): Promise<void> {
     const { free } = await host.store.usage();
-    const promised = this.outstanding(host.storeId);
+    const promised = this.outstanding(host.storeId) - own;
     if (free - promised >= reserve) return;
     throw new HawserError(
       'store-full',

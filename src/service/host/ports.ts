@@ -95,3 +95,31 @@ export interface PeerAddress {
 
 /** Opens nothing yet: the first call connects. */
 export type OpenPeer = (address: PeerAddress) => DistantCopy;
+
+/** A file behind a URL. Rejects as a DistantCopy does, and with `too-many` where the server asks for patience (details.retryAfterSeconds). */
+export interface UrlFile extends AsyncDisposable {
+  /**
+   * Asks for a range, or for all of it. With `validator` a range comes only while the file is the same as then;
+   * else the answer is the whole. Drain the body, cancel it, or let `signal` fire: it holds a connection.
+   */
+  get(wanted: Range | null, validator: string | null, signal: AbortSignal): Promise<UrlAnswer>;
+  /** Its host, for messages: the rest of a URL may be secret. */
+  readonly host: string;
+}
+
+export interface UrlAnswer {
+  /** A part was sent as asked, from `offset` on. */
+  readonly ranged: boolean;
+  readonly offset: number;
+  /** Bytes that come; null: until it ends. */
+  readonly length: number | null;
+  /** Of the whole file; null: the server does not say. */
+  readonly size: number | null;
+  /** While the server tells the same one, the bytes are the same; null: it tells none that promises that. */
+  readonly validator: string | null;
+  readonly body: ByteSource;
+  cancel(): void;
+}
+
+/** Connects to nothing yet. Throws `bad-request` for what is no URL of ours. */
+export type OpenUrl = (url: string) => UrlFile;

@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import { lookup } from 'node:dns/promises';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +13,8 @@ import { SlabPool } from '../../../engine/slab-pool.ts';
 import { sourceOf } from '../../../engine/testing/rig.ts';
 import { openStateFolder } from '../../../host/state-folder.ts';
 import { openPeers } from '../../../links/peer/open-peers.ts';
+import { addressGuard } from '../../../links/url/address-guard.ts';
+import { openUrls } from '../../../links/url/open-urls.ts';
 import { openFileStore } from '../../../stores/file/store.ts';
 import type { Store } from '../../../stores/store.ts';
 import { HostAgent } from '../host-agent.ts';
@@ -83,7 +86,7 @@ export async function hostStage(means: Partial<PullMeans> = {}, slabCount = 12):
       now: () => new Date(),
       monotonic: () => performance.now(),
       log: { info: () => {}, warn: () => {} },
-      pulls: { openPeer: openPeers({ passed: () => {} }), patience: patience(waits), ...means },
+      pulls: { ...plainMeans(), patience: patience(waits), ...means },
     });
   let agent = await start();
   const listener = await listen(() => agent);
@@ -103,7 +106,7 @@ export async function hostStage(means: Partial<PullMeans> = {}, slabCount = 12):
     pull: ({ uploadId, generation }, source) => agent.call('startPull', { uploadId, generation, source }),
     until: (ref, wanted) => until(agent, ref, wanted),
     finish: (ref, treeDigest = null) => finish(agent, ref, treeDigest),
-    content: (storeId, key) => content(stores[storeIds.findIndex((id) => id === storeId)], key),
+    content: (storeId, key) => content(storeOf(stores, storeIds, storeId), key),
     async restart() {
       await agent.close();
       agent = await start();
@@ -116,6 +119,13 @@ export async function hostStage(means: Partial<PullMeans> = {}, slabCount = 12):
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+function plainMeans(): Omit<PullMeans, 'patience'> {
+  const passed = () => {};
+  const guard = addressGuard({ allow: ['127.0.0.0/8'], own: () => [] });
+  const resolve = (host: string) => lookup(host, { all: true });
+  return { openPeer: openPeers({ passed }), openUrl: openUrls({ guard, resolve, passed, now: () => new Date() }) };
 }
 
 /** Notes how long it was to wait, and hardly waits. */
@@ -227,4 +237,8 @@ async function until(
   } finally {
     stop.abort();
   }
+}
+
+function storeOf(stores: readonly Store[], storeIds: readonly string[], storeId: string): Store | undefined {
+  return stores[storeIds.indexOf(storeId)];
 }
