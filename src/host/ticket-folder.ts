@@ -2,6 +2,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, truncate } from 'node:
 import { join } from 'node:path';
 import { z } from 'zod';
 import { HawserError } from '../core/errors.ts';
+import { imageFormats } from '../core/formats.ts';
 import type { KeptTicket, TicketFolder, TicketNote, TicketRecord } from '../service/host/ticket-ports.ts';
 import { readIfThere, removeFile, stateFailure, writeFileAtomic } from './atomic-file.ts';
 
@@ -28,6 +29,9 @@ const content = z.discriminatedUnion('kind', [
     write: z.boolean(),
     sparse: z.boolean(),
     dirty: z.boolean(),
+    bitmap: z.string().optional(),
+    format: z.enum(imageFormats).optional(),
+    backingChain: z.boolean(),
     filename: z.string().optional(),
     timeoutMs: z.number(),
     inactivityMs: z.number(),

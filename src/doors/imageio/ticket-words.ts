@@ -1,4 +1,5 @@
 import { HawserError } from '../../core/errors.ts';
+import { type ImageFormat, imageFormats } from '../../core/formats.ts';
 import type { DeviceTicket } from '../../service/host/ticket.ts';
 import type { DeviceContent } from '../../service/host/ticket-ports.ts';
 import { type Dict, integerOf, isDict, isList, parseJson, repr, toJson, type Value } from './python-words.ts';
@@ -13,7 +14,10 @@ export interface TicketRules {
 
 const schemes = ['file', 'nbd'];
 
-/** What a client PUTs. Throws 400 with the original's texts. Keys that are not known are ignored. */
+/**
+ * What a client PUTs. Throws 400 with the original's texts. Keys that are not known are ignored. Ours beside the
+ * original's: `format` and `backing_chain` (an image by its format), `bitmap` (name of the dirty bitmap).
+ */
 export function parseTicket(body: Value, rules: TicketRules): DeviceContent {
   if (!isDict(body)) throw invalid(`Invalid ticket: ${repr(body)}, expecting a dict`);
   const id = required(body, 'uuid', text);
@@ -25,6 +29,9 @@ export function parseTicket(body: Value, rules: TicketRules): DeviceContent {
   mustBeUsable(url, rules);
   const transferId = optional(body, 'transfer_id', text);
   const filename = optional(body, 'filename', text);
+  const format = formatOf(optional(body, 'format', text));
+  const bitmap = optional(body, 'bitmap', text);
+  const backingChain = optional(body, 'backing_chain', truth) ?? false;
   const sparse = optional(body, 'sparse', truth) ?? false;
   const dirty = optional(body, 'dirty', truth) ?? false;
   const label = transferId ?? `(ticket/${id.slice(0, 18)})`;
@@ -39,6 +46,8 @@ export function parseTicket(body: Value, rules: TicketRules): DeviceContent {
     uuid: id,
     transfer_id: label,
     ...(filename ? { filename } : {}),
+    ...(format === undefined ? {} : { format, backing_chain: backingChain }),
+    ...(bitmap === undefined ? {} : { bitmap }),
   };
   return {
     kind: 'device',
@@ -50,6 +59,9 @@ export function parseTicket(body: Value, rules: TicketRules): DeviceContent {
     write: ops.includes('write'),
     sparse,
     dirty,
+    bitmap: dirty ? bitmap : undefined,
+    format,
+    backingChain,
     filename: filename || undefined,
     timeoutMs: clamp(timeout * 1000n),
     inactivityMs: clamp((inactivity > 0n ? inactivity : BigInt(rules.inactivitySeconds)) * 1000n),
@@ -123,6 +135,14 @@ function optional<T>(body: Dict, key: string, kind: Kind<T>): T | undefined {
   const parsed = kind.parse(value);
   if (parsed === undefined) throw invalidValue(key, value, `expecting a <class '${kind.name}'> value`);
   return parsed;
+}
+
+function formatOf(name: string | undefined): ImageFormat | undefined {
+  const format = imageFormats.find((one) => one === name);
+  if (name !== undefined && format === undefined) {
+    throw invalidValue('format', name, `expecting one of ${imageFormats.join(', ')}`);
+  }
+  return format;
 }
 
 function mustBeUsable(url: string, { checkUrl }: TicketRules): void {

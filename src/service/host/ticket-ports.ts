@@ -1,3 +1,4 @@
+import type { ImageFormat } from '../../core/formats.ts';
 import type { Range } from '../../core/range.ts';
 import type { Device } from '../../stores/device.ts';
 
@@ -26,8 +27,12 @@ export interface DeviceRequest {
   readonly writable: boolean;
   /** What is zeroed gives its space back. */
   readonly sparse: boolean;
-  /** Ask for the dirty bitmap. */
-  readonly dirty: boolean;
+  /** Name of the dirty bitmap that is wanted. */
+  readonly bitmap?: string | undefined;
+  /** What the file is; undefined: its bytes as they are. */
+  readonly format?: ImageFormat | undefined;
+  /** Whether an image may stand on other files. */
+  readonly backingChain: boolean;
   /** Bytes; a regular file may grow up to it. */
   readonly size: number;
 }
@@ -90,6 +95,9 @@ export interface DeviceContent {
   readonly write: boolean;
   readonly sparse: boolean;
   readonly dirty: boolean;
+  readonly bitmap?: string | undefined;
+  readonly format?: ImageFormat | undefined;
+  readonly backingChain: boolean;
   readonly filename?: string | undefined;
   readonly timeoutMs: number;
   /** A client that moves nothing for so long is given up. */

@@ -131,8 +131,7 @@ export class DeviceTicket {
     this.#connections.add(connection);
     await this.#closing;
     this.#mustLive();
-    const { url, write, sparse, dirty, size } = this.content;
-    const opening = this.#opened ?? this.#parts.openDevice({ url, writable: write, sparse, dirty, size });
+    const opening = this.#opened ?? this.#parts.openDevice({ ...this.content, writable: this.content.write });
     this.#opened = opening;
     try {
       return await opening;
