@@ -331,3 +331,222 @@ test('a copy that was touched is compared before it counts again: good with its 
   const repaired = await stage.image(id, (image) => ready(2)(image) && image.copies.length === 2);
   expect(on(repaired, 'b').id).toBe(repair?.id);
 });
+
+const url = (text: string) => ({ kind: 'url', url: text, decompress: 'none' }) as const;
+const treeOf = (image: Image) => image.digests.find((digest) => digest.algorithm === 'tree-sha256');
+
+test('a download is fetched at once, of unknown size; the same key is the same image', async () => {
+  const agent = host('one', 'a', 'b');
+  await using stage = await Stage.set([agent]);
+  const { copies, tasks } = stage.control;
+  const request = {
+    name: 'debian',
+    source: url('https://user:secret@images.example/debian.img?token=secret'),
+    format: 'auto',
+    placement: { minCopies: 2 },
+    idempotencyKey: 'k',
+  } as const;
+  const made = await copies.create(alice, request);
+  expect(made).toMatchObject({ state: 'pending', origin: 'download', declaredSize: null, name: 'debian' });
+  expect((await copies.create(alice, request)).id).toBe(made.id);
+  await expect(copies.create(alice, { ...request, name: 'other' })).rejects.toMatchObject({ code: 'conflict' });
+  const image = await stage.image(made.id, ready(2));
+  expect(image).toMatchObject({ state: 'ready', size: 10, format: 'raw' });
+  const task = await tasks.get(alice, image.taskId ?? '');
+  expect(task).toMatchObject({ kind: 'download', state: 'SUCCESS', status: 'Downloaded' });
+  const said = (await tasks.events(alice, task.id)).map((event) => event.status);
+  expect(said).toContain('From images.example');
+  expect(said.join()).not.toContain('secret');
+  for (const bad of ['ftp://a/b', 'file:///etc/passwd', 'nonsense']) {
+    await expect(
+      copies.create(alice, { ...request, idempotencyKey: undefined, source: url(bad) }),
+    ).rejects.toMatchObject({ code: 'bad-request' });
+  }
+});
+
+test('a download that fails for now is paused with the reason and tried again, later each time; for good it fails', async () => {
+  const agent = host('one', 'a');
+  await using stage = await Stage.set([agent]);
+  const { copies, tasks, images } = stage.control;
+  agent.pulls = { code: 'unavailable', message: 'The server answered 503.' };
+  const made = await copies.create(alice, { name: 'd', source: url('http://example/d'), format: 'auto' });
+  const task = await stage.task('download', (one) => one.state === 'PAUSED');
+  expect(task).toMatchObject({ cause: 'unavailable', actions: ['resume', 'cancel'] });
+  expect(task.status).toMatch(/^The server answered 503. It is tried again at ..:..:.. UTC.$/);
+  const asked = () => agent.calls.filter((call) => call === 'startPull').length;
+  const paused = async (times: number) => {
+    await stage.until(async () => {
+      const events = await tasks.events(alice, task.id);
+      return events.filter((event) => event.to === 'PAUSED').length === times;
+    });
+    expect(asked()).toBe(times);
+  };
+  await paused(1);
+  for (const [wait, times] of [
+    [59, 1],
+    [2, 2],
+    [118, 2],
+    [3, 3],
+  ] as const) {
+    stage.test.later(wait);
+    await stage.rounds();
+    await paused(times);
+  }
+  await tasks.resume(alice, task.id);
+  await paused(4);
+  agent.pulls = { code: 'forbidden', message: 'The server answered 403.' };
+  await tasks.resume(alice, task.id);
+  const failed = await stage.task('download', (one) => one.state === 'FAILURE');
+  expect(failed).toMatchObject({ status: 'The server answered 403.', cause: 'forbidden' });
+  expect(await images.get(alice, made.id)).toMatchObject({ state: 'failed', status: 'The server answered 403.' });
+  stage.test.later(3600);
+  await stage.rounds();
+  expect(asked()).toBe(5);
+  expect((await stage.control.stores.list(admin))[0]?.reserved).toBe(0);
+});
+
+test('a download whose digest is another one fails; one that lost all its copies is fetched again, the same bytes only', async () => {
+  const agent = host('one', 'a');
+  await using stage = await Stage.set([agent], { recheckSeconds: 100 });
+  const { copies } = stage.control;
+  const wrong = { algorithm: 'tree-sha256', hex: 'a'.repeat(64) } as const;
+  const bad = await copies.create(alice, { name: 'd', source: url('http://example/d'), format: 'raw', digest: wrong });
+  expect((await stage.image(bad.id, (image) => image.state === 'failed')).status).toBe('tree');
+  const made = await copies.create(alice, { name: 'd', source: url('http://example/d'), format: 'raw' });
+  const first = await stage.image(made.id, (image) => image.state === 'ready');
+  agent.pulls = 'wait';
+  agent.copies.clear();
+  stage.test.later(101);
+  const lost = await stage.image(made.id, (image) => image.state === 'in-progress');
+  expect(lost.taskId).not.toBe(first.taskId);
+  const upload = await stage.control.uploads.get(alice, lost.uploadId ?? '');
+  expect(upload).toMatchObject({ purpose: 'fill', expectedDigest: treeOf(first) });
+  await stage.task('download', (task) => task.state === 'RUNNING');
+  const held = agent.uploads.get(upload.id);
+  const digest = treeOf(first)?.hex ?? null;
+  if (held !== undefined)
+    held.source = { kind: 'copy', url: '', ticket: '', ca: null, size: 10, treeDigest: digest, local: null };
+  agent.say(agent.receive(upload.id, 10, { pull: 'done' }));
+  const again = await stage.image(made.id, (image) => image.state === 'ready' && image.copies.length === 1);
+  expect(treeOf(again)).toEqual(treeOf(first));
+
+  agent.copies.clear();
+  stage.test.later(101);
+  await stage.image(made.id, (image) => image.state === 'in-progress');
+  const other = (await stage.image(made.id)).uploadId ?? '';
+  await stage.until(() => agent.uploads.has(other));
+  agent.say(agent.receive(other, 10, { pull: 'done' }));
+  expect((await stage.image(made.id, (image) => image.state === 'failed')).status).toBe('tree');
+  stage.test.later(3600);
+  await stage.rounds();
+  expect((await stage.image(made.id)).state).toBe('failed');
+});
+
+test('a clone comes from a ready copy with the same bytes, and only of what one may see', async () => {
+  const [one, two] = [host('one', 'a'), host('two', 'b')];
+  await using stage = await Stage.set([one, two]);
+  const { copies } = stage.control;
+  const from = await stage.uploaded({}, stage.storeId('a'));
+  const source = { kind: 'copy', imageId: from.id } as const;
+  const request = { name: 'clone', source, format: 'auto', storeId: stage.storeId('b') } as const;
+  await expect(copies.create(bob, request)).rejects.toMatchObject({ code: 'not-found' });
+  const made = await copies.create(alice, request);
+  expect(made).toMatchObject({ origin: 'clone', declaredSize: 10, format: 'raw' });
+  const clone = await stage.image(made.id, (image) => image.state === 'ready');
+  expect(treeOf(clone)).toEqual(treeOf(from));
+  expect(lie(clone)).toEqual(['b ready']);
+  expect((await stage.task('clone')).status).toBe('Cloned');
+  two.pulls = 'wait';
+  const gone = await copies.create(alice, request);
+  await stage.task('clone', (task) => task.state === 'RUNNING');
+  expect((await stage.image(from.id)).copies).toHaveLength(1);
+  await expect(copies.cleanup(alice, from.id, [from.copies[0]?.id ?? ''])).rejects.toMatchObject({ code: 'in-use' });
+  await stage.control.images.remove(alice, from.id);
+  two.say(two.receive(gone.uploadId ?? '', 4, { pull: 'failed', problem: { code: 'not-found', message: 'gone' } }));
+  await stage.task('clone', (task) => task.state === 'PAUSED');
+  stage.test.later(61);
+  expect((await stage.image(gone.id, (image) => image.state === 'failed')).status).toMatch(/cloned is not there/);
+});
+
+test('a source that fails is left for another one at once; a damaged one is compared', async () => {
+  const [one, two, three] = [host('one', 'a'), host('two', 'b'), host('three', 'c')];
+  await using stage = await Stage.set([one, two, three]);
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const target = lie(await stage.image(id, ready(2))).includes('b ready') ? three : two;
+  target.pulls = 'wait';
+  const task = await stage.control.copies.add(alice, id, undefined);
+  const uploadId = task.uploadId ?? '';
+  const from = () => {
+    const source = target.uploads.get(uploadId)?.source;
+    return source?.kind === 'copy' ? source.url : undefined;
+  };
+  await stage.until(() => from() !== undefined);
+  const first = from();
+  target.say(target.receive(uploadId, 4, { pull: 'failed', problem: { code: 'corrupt', message: 'block 0' } }));
+  await stage.until(() => from() !== first);
+  expect(stage.agents.reduce((sum, agent) => sum + agent.work.size, 0)).toBe(1);
+  expect((await stage.control.tasks.get(alice, task.id)).state).toBe('RUNNING');
+  target.say(target.receive(uploadId, 10, { pull: 'done', problem: null }));
+  await stage.image(id, ready(3));
+});
+
+test('an agent that was restarted is asked again, and what it lost before a byte came is opened again', async () => {
+  const [one, two] = [host('one', 'a'), host('two', 'b')];
+  two.pulls = 'wait';
+  await using stage = await Stage.set([one, two]);
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const task = await stage.task('replicate', (found) => found.state === 'RUNNING');
+  const uploadId = task.uploadId ?? '';
+  const asked = () => two.calls.filter((call) => call === 'startPull').length;
+  two.say(two.receive(uploadId, 4, { pull: 'running' }));
+  await stage.image(id, (image) => on(image, 'b').state === 'in-progress');
+  two.receive(uploadId, 4, { pull: null });
+  two.say(two.full());
+  await stage.until(() => asked() === 2);
+  two.pulls = 'done';
+  // For so long one control alone may ask.
+  stage.test.later(21);
+  two.receive(uploadId, 4, { pull: null });
+  two.say(two.full());
+  expect(lie(await stage.image(id, ready(2)))).toEqual(['a ready', 'b ready']);
+});
+
+test('a copy that cannot be made is tried elsewhere, and not more often than the waiting says', async () => {
+  const [one, two] = [host('one', 'a'), host('two', 'b')];
+  two.pulls = { code: 'store-full', message: 'no space is left' };
+  await using stage = await Stage.set([one, two]);
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const failed = await stage.task('replicate', (task) => task.state === 'FAILURE');
+  expect(failed).toMatchObject({ cause: 'store-full', status: 'no space is left' });
+  await stage.image(id, (image) => image.copies.length === 1);
+  const asked = () => two.calls.filter((call) => call === 'startPull').length;
+  await stage.rounds();
+  expect(asked()).toBe(1);
+  stage.test.later(61);
+  await stage.until(() => asked() === 2);
+  await stage.task('replicate', (task) => task.state === 'FAILURE' && task.id !== failed.id);
+  stage.test.later(100);
+  await stage.rounds();
+  expect(asked()).toBe(2);
+  two.pulls = 'done';
+  stage.test.later(21);
+  await stage.image(id, ready(2));
+});
+
+test('no more copies at once for a host than it may fetch, and none when that is off', async () => {
+  const [one, two] = [host('one', 'a'), host('two', 'b')];
+  two.pulls = 'wait';
+  await using stage = await Stage.set([one, two], { perHost: 2 });
+  const images = await Promise.all([1, 2, 3].map(() => stage.uploaded({ minCopies: 2 }, stage.storeId('a'))));
+  await stage.until(() => two.uploads.size === 2);
+  await stage.rounds();
+  expect(two.uploads.size).toBe(2);
+  two.pulls = 'done';
+  for (const uploadId of two.uploads.keys()) two.say(two.receive(uploadId, 10, { pull: 'done' }));
+  for (const image of images) await stage.image(image.id, ready(2));
+
+  await using off = await Stage.set([host('three', 'c'), host('four', 'd')], { perHost: 0 });
+  const { id } = await off.uploaded({ minCopies: 2 });
+  expect((await off.image(id, (image) => image.status !== '')).status).toMatch(/copies.perHost is 0/);
+  expect((await off.image(id)).copies).toHaveLength(1);
+});
