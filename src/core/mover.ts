@@ -8,9 +8,10 @@ import type { Range } from './range.ts';
 export interface Mover {
   /**
    * Begins a move. `events` are told in order; `ended` is the last and always comes. Both descriptors must
-   * stay open until then, and nobody else may read the socket.
+   * stay open until then, and nobody else may read the socket. Undefined when it cannot begin (it was
+   * closed, its threads did not live); then no event comes.
    */
-  begin(job: MoveJob, events: MoveEvents): Move;
+  begin(job: MoveJob, events: MoveEvents): Move | undefined;
 }
 
 export interface MoveJob {

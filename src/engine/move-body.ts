@@ -87,6 +87,10 @@ class RunningMove {
   async run(stop: AbortSignal, signal: AbortSignal): Promise<MovedBody> {
     const { connection } = this.#parts;
     const end = await this.#move(stop);
+    if (end === undefined) {
+      connection.giveBack();
+      return NOTHING_MOVED;
+    }
     await this.#acknowledging;
     if (end.kind === 'lost') {
       connection.abandon();
@@ -106,7 +110,8 @@ class RunningMove {
     return { bytes: this.#bytes, rest };
   }
 
-  #move(stop: AbortSignal): Promise<MoveEnd> {
+  /** Undefined when it cannot be begun. */
+  #move(stop: AbortSignal): Promise<MoveEnd | undefined> {
     const { mover, connection, file, range, slabs } = this.#parts;
     return new Promise((resolve) => {
       const recall = () => this.#recall();
@@ -120,6 +125,7 @@ class RunningMove {
           },
         },
       );
+      if (move === undefined) return resolve(undefined);
       this.#dealtWith = move.dealtWith;
       this.#recall = move.recall;
       if (stop.aborted) recall();

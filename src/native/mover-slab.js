@@ -1,15 +1,14 @@
 // Plain JavaScript, for workers. A slab as the mover and its hash threads share it.
 import { hash } from 'node:crypto';
 
-/** In 40 bytes beside each slab: a state, a length, a digest. */
-
-/** The mover's own. */
+// States. First the mover's own.
 const OWN = 0;
 /** Whoever takes it first hashes it. */
 const FILLED = 1;
 const BEING_HASHED = 2;
 const HASHED = 3;
 
+/** Beside its bytes it has 40 of control: a state, a length, a digest. */
 export class MoverSlab {
   constructor({ index, shared, control }) {
     this.index = index;

@@ -66,11 +66,12 @@ function begin(stage: Stage, length: number, options: { lead?: Buffer; slabs?: n
     {
       moved: (more) => {
         segments.push(...more);
-        if (options.acknowledge !== false) move.dealtWith(more.length);
+        if (options.acknowledge !== false) move?.dealtWith(more.length);
       },
       ended: resolve,
     },
   );
+  if (move === undefined) throw new Error('was to begin');
   return { move, segments, ended };
 }
 
@@ -102,9 +103,11 @@ test('it does not run far ahead of who hears of it', async () => {
   const { move, segments, ended } = begin(stage, 400 * MiB, { acknowledge: false });
   const block = randomBytes(MiB);
   for (let i = 0; i < 200; i++) stage.client.write(block);
-  await vi.waitFor(() => expect(segments.length).toBe(128), { timeout: 30_000 });
+  await vi.waitFor(() => expect(segments.length).toBeGreaterThanOrEqual(128), { timeout: 30_000 });
+  expect(segments.length).toBeLessThan(132);
   move.dealtWith(64);
-  await vi.waitFor(() => expect(segments.length).toBe(192), { timeout: 30_000 });
+  await vi.waitFor(() => expect(segments.length).toBeGreaterThanOrEqual(192), { timeout: 30_000 });
+  expect(segments.length).toBeLessThan(196);
   move.recall();
   expect(await ended).toEqual({ kind: 'returned' });
 });
@@ -143,5 +146,13 @@ test('when its threads end the moves are lost, and that is told', async () => {
   const { ended } = begin(stage, 10 * MiB);
   await stage.mover[Symbol.asyncDispose]();
   expect(await ended).toMatchObject({ kind: 'lost' });
-  expect(() => begin(stage, 10)).toThrow('closed');
+  const events = { moved: () => {}, ended: () => {} };
+  const job = {
+    socket: stage.fd,
+    lead: Buffer.alloc(0),
+    file: stage.file.fd,
+    range: { offset: 0, length: 10 },
+    slabs: slabs(1),
+  };
+  expect(stage.mover.begin(job, events)).toBeUndefined();
 });

@@ -2,7 +2,7 @@ import { closeSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { Move, MovedSegment, MoveEnd, MoveEvents, MoveJob, Mover, MoverSlab } from '../core/mover.ts';
-import { libc } from './libc.ts';
+import { libc, SystemCallError } from './libc.ts';
 
 /** Of the mover thread. */
 interface MoverMessage {
@@ -47,10 +47,13 @@ export class SocketMover implements Mover, AsyncDisposable {
   readonly #one = Buffer.from(BigUint64Array.of(1n).buffer);
   #threads: Threads | undefined;
   #nextId = 1;
+  /** Threads that end again and again are not started for ever. */
+  #lives = 3;
   #closed = false;
 
-  begin(job: MoveJob, events: MoveEvents): Move {
+  begin(job: MoveJob, events: MoveEvents): Move | undefined {
     const threads = this.#running();
+    if (threads === undefined) return undefined;
     const id = this.#nextId++;
     const control = new Int32Array(new SharedArrayBuffer(8));
     this.#moves.set(id, events);
@@ -79,11 +82,10 @@ export class SocketMover implements Mover, AsyncDisposable {
     if (this.#threads !== undefined) await this.#end(this.#threads, new Error('the mover was closed'));
   }
 
-  #running(): Threads {
-    if (this.#closed) throw new Error('the mover was closed');
-    const wakeFd = this.#threads === undefined ? libc()?.event() : undefined;
+  #running(): Threads | undefined {
+    if (this.#closed || this.#lives === 0) return undefined;
+    const wakeFd = this.#threads === undefined ? eventDescriptor() : undefined;
     if (wakeFd !== undefined) this.#threads = this.#start(wakeFd);
-    if (this.#threads === undefined) throw new Error('this machine has no eventfd');
     return this.#threads;
   }
 
@@ -125,6 +127,7 @@ export class SocketMover implements Mover, AsyncDisposable {
     if (threads !== this.#threads) return;
     this.#wake(threads);
     this.#threads = undefined;
+    this.#lives--;
     const moves = [...this.#moves.values()];
     this.#moves.clear();
     await Promise.all([threads.mover, ...threads.hashers].map((thread) => thread.terminate()));
@@ -135,6 +138,16 @@ export class SocketMover implements Mover, AsyncDisposable {
   /** The thread may be waiting in poll(2). */
   #wake(threads: Threads): void {
     if (threads === this.#threads) writeSync(threads.wakeFd, this.#one);
+  }
+}
+
+/** Undefined when no descriptor is free. */
+function eventDescriptor(): number | undefined {
+  try {
+    return libc()?.event();
+  } catch (error) {
+    if (error instanceof SystemCallError) return undefined;
+    throw error;
   }
 }
 
