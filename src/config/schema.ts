@@ -143,10 +143,10 @@ export const configSchema = z.object({
   longhorn: z
     .object({
       open: z
-        .boolean()
-        .default(false)
+        .enum(['on', 'off'])
+        .default('off')
         .describe(
-          "Longhorn's API at /v1 answers everybody, as the original does; for trusted networks only. Otherwise it wants a token or the page's login.",
+          "on: Longhorn's API at /v1 answers everybody, as the original does; for trusted networks only. Otherwise it wants a token or the page's login.",
         ),
       uploadPorts: z
         .string()
@@ -155,11 +155,15 @@ export const configSchema = z.object({
         .describe(
           'Ports of the upload servers of this host, one for each image that is uploaded in chunks; 0: any free ones.',
         ),
+      grpcListen: z
+        .union([address, z.literal('')])
+        .default('')
+        .describe("Where an agent answers the original's gRPC calls, for example 127.0.0.1:8500. Empty: nowhere."),
       openUploadServers: z
-        .boolean()
-        .default(false)
+        .enum(['on', 'off'])
+        .default('off')
         .describe(
-          'Upload servers and the gRPC listener speak plain HTTP with everybody, as the originals do; for trusted networks only. Otherwise they want the certificate of control.',
+          'on: upload servers and the gRPC listener speak plain HTTP with everybody, as the originals do; for trusted networks only. Otherwise they want the certificate of control.',
         ),
     })
     .prefault({}),

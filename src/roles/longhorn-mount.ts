@@ -24,8 +24,8 @@ export async function mountLonghorn(server: HttpServer, parts: LonghornParts): P
   const known = (request: FastifyRequest) => authenticate(request, { accounts: control.accounts, publicOrigin });
   await longhornDoor(server, {
     useCases: control,
-    authenticate: config.longhorn.open ? (request) => anybody(request, known) : known,
-    uploadServerKeys: () => (config.longhorn.openUploadServers ? undefined : controlKeys()),
+    authenticate: config.longhorn.open === 'on' ? (request) => anybody(request, known) : known,
+    uploadServerKeys: () => (config.longhorn.openUploadServers === 'on' ? undefined : controlKeys()),
     publicUrl,
     dataCa,
   });

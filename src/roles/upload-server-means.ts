@@ -42,6 +42,6 @@ export function uploadServerTls(
   config: Config,
   keys: { readonly key: string; readonly cert: string; readonly authority: string },
 ): UploadServerTls | undefined {
-  if (config.longhorn.openUploadServers) return undefined;
+  if (config.longhorn.openUploadServers === 'on') return undefined;
   return { key: keys.key, cert: keys.cert, ca: keys.authority, mayConnect: ({ unit }) => unit === 'control' };
 }
