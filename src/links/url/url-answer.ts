@@ -70,10 +70,12 @@ function nothingThere(
 }
 
 function contentRange(text: string | undefined): { readonly range: Range; readonly size: number | null } | undefined {
-  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(text?.trim() ?? '');
+  const match = /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16}|\*)$/.exec(text?.trim() ?? '');
   const [first, last] = [Number(match?.[1]), Number(match?.[2])];
-  if (match === null || last < first) return undefined;
-  return { range: { offset: first, length: last - first + 1 }, size: match[3] === '*' ? null : Number(match[3]) };
+  const size = match?.[3] === '*' ? null : Number(match?.[3]);
+  const sane =
+    last >= first && (size === null ? Number.isSafeInteger(last) : Number.isSafeInteger(size) && last < size);
+  return sane ? { range: { offset: first, length: last - first + 1 }, size } : undefined;
 }
 
 /** A strong ETag, else a Last-Modified that can count as one; as If-Range wants it. */

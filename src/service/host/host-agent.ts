@@ -7,6 +7,7 @@ import {
   type HostReport,
   LINK_VERSION,
   MIN_LINK_VERSION,
+  type PullSource,
   type StoreReport,
   type UploadReport,
 } from '../../contract/link.ts';
@@ -18,6 +19,7 @@ import type { DataPlane } from './data-plane.ts';
 import { HostCopies } from './host-copies.ts';
 import { HostPulls, type PullMeans } from './host-pulls.ts';
 import { HostTickets } from './host-tickets.ts';
+import type { HostUpload } from './host-upload.ts';
 import { HostUploads } from './host-uploads.ts';
 import { HostWork } from './host-work.ts';
 import type { HostLog, HostStore, StateFolder } from './ports.ts';
@@ -208,16 +210,8 @@ export class HostAgent {
       describeCopies: async ({ copies }) => ({
         copies: await Promise.all(copies.map(({ storeId, key }) => this.#reportCopy(storeId, key))),
       }),
-      startPull: async ({ uploadId, generation, source }) => {
-        const upload = uploads.fenced(uploadId, generation);
-        await this.#fetching().start(upload, source);
-        return this.#told(upload.report());
-      },
-      stopPull: async ({ uploadId, generation }) => {
-        const upload = uploads.fenced(uploadId, generation);
-        await this.#fetching().stop(uploadId);
-        return this.#told(upload.report());
-      },
+      startPull: async ({ uploadId, generation, source }) => this.#fetch(uploads.fenced(uploadId, generation), source),
+      stopPull: async ({ uploadId, generation }) => this.#fetch(uploads.fenced(uploadId, generation), undefined),
       launchUploadServer: async ({ uploadId, generation }) => {
         uploads.fenced(uploadId, generation);
         if (this.#servers !== undefined) return this.#servers.launch(uploadId);
@@ -241,9 +235,12 @@ export class HostAgent {
     return this.#pulls?.over(report) ?? report;
   }
 
-  #fetching(): HostPulls {
-    if (this.#pulls !== undefined) return this.#pulls;
-    throw new HawserError('unsupported', 'This agent was started without the means to fetch by itself.');
+  async #fetch(upload: HostUpload, source: PullSource | undefined): Promise<UploadReport> {
+    const pulls = this.#pulls;
+    if (pulls === undefined)
+      throw new HawserError('unsupported', 'This agent was started without the means to fetch by itself.');
+    await (source === undefined ? pulls.stop(upload.record.uploadId) : pulls.start(upload, source));
+    return this.#told(upload.report());
   }
 
   async #describe(): Promise<HostReport> {
