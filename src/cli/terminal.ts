@@ -42,7 +42,8 @@ export function reportError(error: unknown, { json = false }: GlobalOptions): nu
   const code = known ? error.code : 'failed';
   const { next, requestId } = known ? error.details : {};
   if (json) printJson({ error: { code, message, next, requestId } });
-  const lines = [`hawser: ${printable(message)}`];
+  // A message may carry a list, a line each.
+  const lines = `hawser: ${message}`.split('\n').map(printable);
   if (typeof next === 'string') lines.push(`  ${printable(next)}`);
   if (typeof requestId === 'string') lines.push(`  (request ${printable(requestId)})`);
   if (!known && error instanceof Error && process.env.DEBUG === 'hawser') lines.push(error.stack ?? '');

@@ -65,6 +65,12 @@ const storesRoute = createRoute({
   component: lazyRouteComponent(() => import('./stores/stores-page.tsx'), 'StoresPage'),
 });
 
+const hostsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/hosts',
+  component: lazyRouteComponent(() => import('./hosts/hosts-page.tsx'), 'HostsPage'),
+});
+
 const accessRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: '/access',
@@ -72,7 +78,7 @@ const accessRoute = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([home, imagesRoute, imageRoute, tasksRoute, storesRoute, accessRoute]),
+  routeTree: rootRoute.addChildren([home, imagesRoute, imageRoute, tasksRoute, hostsRoute, storesRoute, accessRoute]),
   history: createHashHistory(),
   defaultPreload: 'intent',
   scrollRestoration: true,

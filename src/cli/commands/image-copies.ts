@@ -79,10 +79,12 @@ function showCopies(image: ImageResource, options: GlobalOptions): void {
     copy.state,
     copy.storedSize === null ? percent(copy.doneBytes, size) : formatBytes(copy.storedSize),
     copy.status,
-    copy.guard ?? '',
   ]);
   note(`${printable(image.name)} wants ${placementText(image.placement)}.`, options);
-  print(table(['ID', 'HOST', 'STORE', 'STATE', 'STORED', 'STATUS', 'STAYS BECAUSE'], rows, outWidth()));
+  print(table(['ID', 'HOST', 'STORE', 'STATE', 'STORED', 'STATUS'], rows, outWidth()));
+  for (const { guard, id } of image.copies) {
+    if (guard !== null) note(`${id.slice(0, 8)} stays: ${printable(guard)}`, options);
+  }
 }
 
 /** Each text is the id of a Copy, the beginning of one, or the name of its Store (or `host/store`). */

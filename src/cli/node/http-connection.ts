@@ -11,15 +11,23 @@ export interface HttpConnectionOptions {
 export class HttpConnection implements Disposable {
   readonly #plain = new http.Agent({ keepAlive: true });
   readonly #tls: https.Agent;
+  /** Of data listeners that are known by another authority. An agent's own options go before those of a request. */
+  readonly #known = new Map<string, https.Agent>();
 
   constructor({ ca }: HttpConnectionOptions = {}) {
     this.#tls = new https.Agent({ keepAlive: true, ...(ca === undefined ? {} : { ca }) });
   }
 
-  request(url: string, options: http.RequestOptions): http.ClientRequest {
-    return url.startsWith('https:')
-      ? https.request(url, { ...options, agent: this.#tls })
+  /** `ca`: PEM that this server's certificate is verified with, instead of what the connection trusts. */
+  request(
+    url: string,
+    { ca, ...options }: http.RequestOptions & { readonly ca?: string | null | undefined },
+  ): http.ClientRequest {
+    const request = url.startsWith('https:')
+      ? https.request(url, { ...options, agent: this.#agentFor(ca ?? undefined) })
       : http.request(url, { ...options, agent: this.#plain });
+    limitConnecting(request);
+    return request;
   }
 
   /** `fetch` as the API client wants it, over these connections. */
@@ -42,7 +50,28 @@ export class HttpConnection implements Disposable {
   [Symbol.dispose](): void {
     this.#plain.destroy();
     this.#tls.destroy();
+    for (const agent of this.#known.values()) agent.destroy();
   }
+
+  #agentFor(ca: string | undefined): https.Agent {
+    if (ca === undefined) return this.#tls;
+    const known = this.#known.get(ca) ?? new https.Agent({ keepAlive: true, ca });
+    this.#known.set(ca, known);
+    return known;
+  }
+}
+
+/** A data listener behind a router is not refused, only never reached. */
+const CONNECT_MS = 10_000;
+
+function limitConnecting(request: http.ClientRequest): void {
+  request.once('socket', (socket) => {
+    if (!socket.connecting) return;
+    const timer = setTimeout(() => request.destroy(new Error('no connection came about within 10 s')), CONNECT_MS);
+    const done = () => clearTimeout(timer);
+    socket.once('connect', done);
+    request.once('close', done);
+  });
 }
 
 /** The whole body of an answer; for small ones. */

@@ -1,5 +1,6 @@
 import type { Page } from '../../../src/contract/api/common.ts';
-import type { ExtentList, ImageResource } from '../../../src/contract/api/image.ts';
+import type { HostResource, JoinTokenResource } from '../../../src/contract/api/host.ts';
+import type { ExtentList, ImageCreate, ImageResource } from '../../../src/contract/api/image.ts';
 import type { Me } from '../../../src/contract/api/session.ts';
 import type { StoreResource } from '../../../src/contract/api/store.ts';
 import type { TaskResource } from '../../../src/contract/api/task.ts';
@@ -47,6 +48,17 @@ export interface ReceivedRanges {
   readonly zeros: readonly ByteRange[];
 }
 
+export interface ImageChange {
+  readonly name?: string;
+  readonly placement?: Partial<ImageResource['placement']>;
+}
+
+export interface PlaceChange {
+  readonly enabled?: boolean;
+  readonly evicting?: boolean;
+  readonly tags?: readonly string[];
+}
+
 export type Credentials = { readonly token: string } | { readonly user: string; readonly password: string };
 export type TaskAct = 'pause' | 'resume' | 'cancel';
 export type FlatDigest = 'sha256' | 'sha512' | 'md5';
@@ -67,7 +79,13 @@ export const calls = {
   images: (filter: ImageFilter, signal?: AbortSignal) =>
     request<Page<ImageResource>>('GET', '/images', { query: { ...filter }, signal }),
   image: (id: string, signal?: AbortSignal) => request<ImageResource>('GET', `/images/${id}`, { signal }),
-  renameImage: (id: string, name: string) => request<ImageResource>('PATCH', `/images/${id}`, { body: { name } }),
+  changeImage: (id: string, body: ImageChange) => request<ImageResource>('PATCH', `/images/${id}`, { body }),
+  createImage: (body: ImageCreate, key: string) =>
+    request<ImageResource>('POST', '/images', { body, headers: { 'idempotency-key': key } }),
+  addCopy: (id: string, storeId: string | undefined) =>
+    request<TaskResource>('POST', `/images/${id}/copies`, { body: storeId === undefined ? {} : { storeId } }),
+  removeCopies: (id: string, copyIds: readonly string[]) =>
+    request<ImageResource>('POST', `/images/${id}/cleanup`, { body: { copyIds } }),
   removeImage: (id: string) => request<void>('DELETE', `/images/${id}`),
   extents: (id: string, from: number, signal?: AbortSignal) =>
     request<ExtentList>('GET', `/images/${id}/extents`, { query: { from }, signal }),
@@ -90,6 +108,15 @@ export const calls = {
   act: (id: string, action: TaskAct) => request<TaskResource>('POST', `/tasks/${id}/${action}`),
 
   stores: (signal?: AbortSignal) => request<{ readonly items: readonly StoreResource[] }>('GET', '/stores', { signal }),
-  enableStore: (id: string, enabled: boolean) =>
-    request<StoreResource>('PATCH', `/stores/${id}`, { body: { enabled } }),
+  changeStore: (id: string, body: PlaceChange) => request<StoreResource>('PATCH', `/stores/${id}`, { body }),
+
+  hosts: (signal?: AbortSignal) => request<{ readonly items: readonly HostResource[] }>('GET', '/hosts', { signal }),
+  changeHost: (id: string, body: PlaceChange) => request<HostResource>('PATCH', `/hosts/${id}`, { body }),
+  removeHost: (id: string, options: { readonly force: boolean }) =>
+    request<void>('DELETE', `/hosts/${id}`, { query: options.force ? { force: 'true' } : {} }),
+  joinTokens: (signal?: AbortSignal) =>
+    request<{ readonly items: readonly JoinTokenResource[] }>('GET', '/join-tokens', { signal }),
+  createJoinToken: (body: { readonly name: string; readonly expiresInSeconds: number }) =>
+    request<JoinTokenResource & { readonly secret: string }>('POST', '/join-tokens', { body }),
+  removeJoinToken: (id: string) => request<void>('DELETE', `/join-tokens/${id}`),
 };

@@ -6,6 +6,7 @@ const PREFIX = '/api/v1';
 export interface RequestOptions {
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -36,7 +37,11 @@ async function send(method: string, path: string, options: RequestOptions): Prom
     return await fetch(apiPath(path, options.query), {
       method,
       credentials: 'same-origin',
-      headers: { accept: 'application/json', ...(hasBody ? { 'content-type': 'application/json' } : {}) },
+      headers: {
+        accept: 'application/json',
+        ...(hasBody ? { 'content-type': 'application/json' } : {}),
+        ...options.headers,
+      },
       ...(hasBody ? { body: JSON.stringify(options.body) } : {}),
       signal: options.signal ?? null,
     });

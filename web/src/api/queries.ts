@@ -1,4 +1,5 @@
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query';
+import { condensed } from '../images/map-cells.ts';
 import type { TaskFilter } from './calls.ts';
 import { calls } from './calls.ts';
 
@@ -16,10 +17,13 @@ export const queries = {
       placeholderData: keepPreviousData,
     }),
   image: (id: string) => queryOptions({ queryKey: ['image', id], queryFn: ({ signal }) => calls.image(id, signal) }),
+  /** Page after page: an Image may have more extents than one answer holds. */
   extents: (id: string) =>
-    queryOptions({
+    infiniteQueryOptions({
       queryKey: ['extents', id],
-      queryFn: ({ signal }) => calls.extents(id, 0, signal),
+      queryFn: async ({ pageParam, signal }) => condensed(await calls.extents(id, pageParam, signal)),
+      initialPageParam: 0,
+      getNextPageParam: (last) => last.next,
       staleTime: Number.POSITIVE_INFINITY,
     }),
   tasks: (filter: Omit<TaskFilter, 'cursor'>) =>
@@ -33,6 +37,18 @@ export const queries = {
   task: (id: string) => queryOptions({ queryKey: ['task', id], queryFn: ({ signal }) => calls.task(id, signal) }),
   taskEvents: (id: string) =>
     queryOptions({ queryKey: ['task-events', id], queryFn: ({ signal }) => calls.taskEvents(id, signal) }),
+  /** What works on this Image now. */
+  tasksOfImage: (imageId: string) =>
+    queryOptions({
+      queryKey: ['image-tasks', imageId],
+      queryFn: async ({ signal }) => (await calls.tasks({ imageId, state: RUNNING_STATES }, signal)).items,
+    }),
+  upload: (id: string) =>
+    queryOptions({
+      queryKey: ['upload', id],
+      queryFn: ({ signal }) => calls.upload(id, signal),
+      staleTime: Number.POSITIVE_INFINITY,
+    }),
   openUploads: () =>
     queryOptions({
       queryKey: ['uploads', 'open'],
@@ -44,5 +60,7 @@ export const queries = {
   uploadRanges: (id: string) =>
     queryOptions({ queryKey: ['upload-ranges', id], queryFn: ({ signal }) => calls.uploadRanges(id, signal) }),
   stores: () => queryOptions({ queryKey: ['stores'], queryFn: ({ signal }) => calls.stores(signal) }),
+  hosts: () => queryOptions({ queryKey: ['hosts'], queryFn: ({ signal }) => calls.hosts(signal) }),
+  joinTokens: () => queryOptions({ queryKey: ['join-tokens'], queryFn: ({ signal }) => calls.joinTokens(signal) }),
   tokens: () => queryOptions({ queryKey: ['tokens'], queryFn: () => calls.tokens() }),
 };

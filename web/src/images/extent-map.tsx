@@ -1,39 +1,44 @@
 import { Text } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
-import { useMemo } from 'react';
+import { useInfiniteQuery } from '@tanstack/react-query';
+import { useEffect, useMemo } from 'react';
 import { queries } from '../api/queries.ts';
 import { formatBytes, percent } from '../parts/numbers.ts';
 import { ProblemNote } from '../parts/problem-note.tsx';
 import { ByteMap } from './byte-map.tsx';
-import type { MapRun } from './map-cells.ts';
 
-/** Data and holes of a ready Image, and what the holes save. */
+/** Data and holes of a ready Image, and what the holes save. A long map is read part by part and grows meanwhile. */
 export function ExtentMap({ imageId }: { readonly imageId: string }) {
-  const list = useQuery(queries.extents(imageId));
-  const found = list.data;
-  const runs = useMemo<readonly MapRun[]>(
-    () =>
-      found?.extents.map(({ offset, length, kind }) => ({ offset, length, kind: kind === 'data' ? kind : 'rest' })) ??
-      [],
-    [found],
-  );
-  if (list.error !== null) return <ProblemNote error={list.error} onRetry={() => void list.refetch()} />;
-  if (found === undefined) return <Text size="sm">Reading the map…</Text>;
-  const data = runs.reduce((sum, run) => sum + (run.kind === 'data' ? run.length : 0), 0);
-  const holes = found.size - data;
+  const list = useInfiniteQuery(queries.extents(imageId));
+  const { fetchNextPage, hasNextPage, isFetching, isError } = list;
+  useEffect(() => {
+    if (hasNextPage && !isFetching && !isError) void fetchNextPage();
+  }, [hasNextPage, isFetching, isError, fetchNextPage]);
+  const parts = list.data?.pages;
+  const runs = useMemo(() => parts?.flatMap((part) => part.runs) ?? [], [parts]);
+  if (list.error !== null) return <ProblemNote error={list.error} onRetry={() => void list.fetchNextPage()} />;
+  const last = parts?.at(-1);
+  if (parts === undefined || last === undefined) return <Text size="sm">Reading the map…</Text>;
+  const data = parts.reduce((sum, part) => sum + part.dataBytes, 0);
+  const known = last.next ?? last.size;
+  const holes = known - data;
   const legend = [
     ['data', `Data ${formatBytes(data)}`],
     ['rest', `Holes ${formatBytes(holes)}`],
   ] as const;
   return (
     <>
-      <ByteMap size={found.size} runs={runs} label={legend.map(([, text]) => text).join(', ')} legend={legend} />
-      <Text size="sm" c="dimmed" mt="xs">
-        {holes > 0
-          ? `Holes take no space and are never sent: ${formatBytes(holes)} saved, ${percent(holes, found.size)} % of it.`
-          : 'It has no holes: every part holds data.'}
-        {found.next !== null && ' The map is too long to show whole; the rest counts as holes here.'}
+      <ByteMap size={last.size} runs={runs} label={legend.map(([, text]) => text).join(', ')} legend={legend} />
+      <Text size="sm" c="dimmed" mt="xs" role="status">
+        {last.next === null
+          ? summary(holes, last.size)
+          : `Reading the map: the first ${formatBytes(known)} of ${formatBytes(last.size)} so far.`}
       </Text>
     </>
   );
+}
+
+function summary(holes: number, size: number): string {
+  return holes > 0
+    ? `Holes take no space and are never sent: ${formatBytes(holes)} saved, ${percent(holes, size)} % of it.`
+    : 'It has no holes: every part holds data.';
 }

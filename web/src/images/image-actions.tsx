@@ -1,14 +1,14 @@
 import { Button, Group, Menu } from '@mantine/core';
-import { notifications } from '@mantine/notifications';
-import { IconDots, IconDownload, IconPencil, IconShieldCheck, IconTrash } from '@tabler/icons-react';
+import { IconCopy, IconDots, IconDownload, IconPencil, IconShieldCheck, IconTrash } from '@tabler/icons-react';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import type { ImageResource } from '../../../src/contract/api/image.ts';
-import { toHawserError } from '../../../src/core/errors.ts';
 import { calls } from '../api/calls.ts';
 import { apiPath } from '../api/http.ts';
+import { complain } from '../parts/complain.ts';
 import { Confirm } from '../parts/confirm.tsx';
+import { openCloneDialog } from '../uploads/create-dialog.ts';
 import { RenameDialog } from './rename-dialog.tsx';
 
 export function ImageActions({ image }: { readonly image: ImageResource }) {
@@ -62,6 +62,14 @@ export function ImageActions({ image }: { readonly image: ImageResource }) {
           <Menu.Item leftSection={<IconPencil size={16} aria-hidden="true" />} onClick={() => setDialog('rename')}>
             Rename
           </Menu.Item>
+          {ready && (
+            <Menu.Item
+              leftSection={<IconCopy size={16} aria-hidden="true" />}
+              onClick={() => openCloneDialog({ imageId: image.id, name: image.name })}
+            >
+              Clone
+            </Menu.Item>
+          )}
           <Menu.Item leftSection={<IconTrash size={16} aria-hidden="true" />} onClick={() => setDialog('delete')}>
             Delete
           </Menu.Item>
@@ -80,8 +88,4 @@ export function ImageActions({ image }: { readonly image: ImageResource }) {
       </Confirm>
     </Group>
   );
-}
-
-function complain(error: Error): void {
-  notifications.show({ title: 'That did not work', message: toHawserError(error).message, color: 'red' });
 }

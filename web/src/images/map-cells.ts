@@ -28,6 +28,42 @@ export function cellsOf(runs: readonly MapRun[], size: number, count: number): r
   return cells;
 }
 
+/** Part of a map: its runs of data, and up to where it reaches. */
+export interface MapPart {
+  readonly size: number;
+  readonly runs: readonly MapRun[];
+  readonly dataBytes: number;
+  /** Where the next part begins; null: this is the last one. */
+  readonly next: number | null;
+}
+
+/** More than any screen has cells for. */
+const STRETCHES = 16_384;
+
+/**
+ * A page of extents with no more runs than a picture can show: what lies in one of 16 384 stretches of the whole
+ * becomes one run as long as the data in it. Sums stay exact.
+ */
+export function condensed(page: {
+  readonly size: number;
+  readonly extents: readonly { readonly offset: number; readonly length: number; readonly kind: 'data' | 'hole' }[];
+  readonly next: number | null;
+}): MapPart {
+  const stretch = Math.max(1, Math.ceil(page.size / STRETCHES));
+  const runs: { offset: number; length: number; kind: 'data' }[] = [];
+  let dataBytes = 0;
+  for (const { kind, length, offset } of page.extents) {
+    if (kind === 'hole') continue;
+    dataBytes += length;
+    const last = runs.at(-1);
+    const fits =
+      last !== undefined && Math.floor(last.offset / stretch) === Math.floor((offset + length - 1) / stretch);
+    if (fits) last.length += length;
+    else runs.push({ offset, length, kind: 'data' });
+  }
+  return { size: page.size, runs, dataBytes, next: page.next };
+}
+
 /** `a` without what is in `b`; both in order and each without overlaps. */
 export function without(
   a: readonly { readonly offset: number; readonly length: number }[],

@@ -14,7 +14,7 @@ interface RenameDialogProps {
 export function RenameDialog({ image, opened, onClose }: RenameDialogProps) {
   const client = useQueryClient();
   const rename = useMutation({
-    mutationFn: (name: string) => calls.renameImage(image.id, name),
+    mutationFn: (name: string) => calls.changeImage(image.id, { name }),
     onSuccess: async (renamed) => {
       client.setQueryData(['image', image.id], renamed);
       onClose();

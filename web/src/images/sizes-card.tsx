@@ -1,15 +1,18 @@
 import { Table } from '@mantine/core';
+import type { ReactNode } from 'react';
 import type { ImageResource } from '../../../src/contract/api/image.ts';
 import { exactBytes } from '../parts/numbers.ts';
 import { Section } from '../parts/section.tsx';
 import { exactTime } from '../parts/when.tsx';
+import { originText } from './origin-text.tsx';
 
 export function SizesCard({ image }: { readonly image: ImageResource }) {
-  const rows: readonly (readonly [string, string])[] = [
+  const rows: readonly (readonly [string, ReactNode])[] = [
     ['Content', exactBytes(image.size ?? image.declaredSize)],
     ['A machine sees', exactBytes(image.virtualSize)],
     ['Stored', exactBytes(image.storedSize)],
     ['Format', image.format],
+    ['Origin', originText(image)],
     ['Owner', image.owner],
     ['Created', exactTime(image.createdAt)],
     ['Ready since', image.readyAt === null ? 'not yet' : exactTime(image.readyAt)],

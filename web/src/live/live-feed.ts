@@ -1,8 +1,8 @@
 import type { InfiniteData, QueryClient } from '@tanstack/react-query';
 import type { Page } from '../../../src/contract/api/common.ts';
 import type { ApiEvent } from '../../../src/contract/api/events.ts';
+import type { HostResource } from '../../../src/contract/api/host.ts';
 import type { ImageResource } from '../../../src/contract/api/image.ts';
-import type { StoreResource } from '../../../src/contract/api/store.ts';
 import type { TaskResource } from '../../../src/contract/api/task.ts';
 import { signalStore } from '../parts/signal-store.ts';
 import { recordRate } from './throughput.ts';
@@ -75,7 +75,10 @@ function apply(client: QueryClient, event: ApiEvent): void {
       refreshSoon(client, 'upload-ranges');
       return;
     case 'store':
-      replaceStore(client, event.store);
+      replaceListed(client, 'stores', event.store);
+      return;
+    case 'host':
+      applyHost(client, event.host);
   }
 }
 
@@ -85,6 +88,10 @@ function applyTask(client: QueryClient, task: TaskResource): void {
   client.setQueryData<TaskResource>(['task', task.id], task);
   if (before?.state !== task.state) refreshSoon(client, 'task-events');
   const known = replaceInPages(client, 'tasks', task);
+  client.setQueryData<readonly TaskResource[]>(['image-tasks', task.imageId], (tasks) =>
+    tasks?.map((old) => (old.id === task.id ? task : old)),
+  );
+  if (before?.state !== task.state) refreshSoon(client, 'image-tasks');
   if (!known || before?.state !== task.state) refreshSoon(client, 'tasks');
 }
 
@@ -119,13 +126,37 @@ function dropFromPages(client: QueryClient, key: string, id: string): void {
   );
 }
 
-function replaceStore(client: QueryClient, store: StoreResource): void {
-  client.setQueryData<{ readonly items: readonly StoreResource[] }>(['stores'], (data) => {
+function applyHost(client: QueryClient, host: HostResource): void {
+  const before = listed<HostResource>(client, 'hosts')?.find((old) => old.id === host.id);
+  if (host.state === 'removed') dropListed(client, host.id);
+  else replaceListed(client, 'hosts', host);
+  if (before?.state === host.state && before.storeCount === host.storeCount) return;
+  refreshSoon(client, 'stores');
+  refreshSoon(client, 'join-tokens');
+}
+
+interface List<T> {
+  readonly items: readonly T[];
+}
+
+function listed<T>(client: QueryClient, key: string): readonly T[] | undefined {
+  return client.getQueryData<List<T>>([key])?.items;
+}
+
+/** In its place, or at the end. */
+function replaceListed<T extends Named>(client: QueryClient, key: string, item: T): void {
+  client.setQueryData<List<T>>([key], (data) => {
     if (data === undefined) return data;
-    const others = data.items.filter((old) => old.id !== store.id);
-    const index = data.items.findIndex((old) => old.id === store.id);
-    return { items: others.toSpliced(index < 0 ? others.length : index, 0, store) };
+    const others = data.items.filter((old) => old.id !== item.id);
+    const index = data.items.findIndex((old) => old.id === item.id);
+    return { items: others.toSpliced(index < 0 ? others.length : index, 0, item) };
   });
+}
+
+function dropListed(client: QueryClient, hostId: string): void {
+  client.setQueryData<List<HostResource>>(['hosts'], (data) =>
+    data === undefined ? data : { items: data.items.filter((old) => old.id !== hostId) },
+  );
 }
 
 const waiting = new Set<string>();

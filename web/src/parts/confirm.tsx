@@ -1,5 +1,6 @@
-import { Button, Group, Modal, Text } from '@mantine/core';
+import { Box, Button, Group, Modal, Text } from '@mantine/core';
 import type { ReactNode } from 'react';
+import { ProblemNote } from './problem-note.tsx';
 
 interface ConfirmProps {
   readonly opened: boolean;
@@ -7,22 +8,35 @@ interface ConfirmProps {
   readonly children: ReactNode;
   readonly action: string;
   readonly busy?: boolean;
+  /** `plain`: it can be taken back. */
+  readonly tone?: 'danger' | 'plain';
+  /** The safe answer. */
+  readonly refusal?: string;
+  /** Why it was not done. */
+  readonly error?: Error | null;
   readonly onConfirm: () => void;
   readonly onClose: () => void;
 }
 
-/** Asks before something that cannot be undone; the safe answer has the focus. */
-export function Confirm({ opened, title, children, action, busy = false, onConfirm, onClose }: ConfirmProps) {
+/** Asks before something that cannot be undone, or that many will feel; the safe answer has the focus. */
+export function Confirm(props: ConfirmProps) {
+  const { opened, title, children, action, busy = false, tone = 'danger', refusal = 'Keep it' } = props;
+  const { error = null, onConfirm, onClose } = props;
   return (
     <Modal opened={opened} onClose={onClose} title={title} closeButtonProps={{ 'aria-label': 'Close' }}>
       <Text component="div" size="sm">
         {children}
       </Text>
+      {error !== null && (
+        <Box mt="md">
+          <ProblemNote error={error} />
+        </Box>
+      )}
       <Group justify="flex-end" mt="lg">
         <Button variant="default" onClick={onClose} data-autofocus>
-          Keep it
+          {refusal}
         </Button>
-        <Button color="red.9" onClick={onConfirm} loading={busy}>
+        <Button {...(tone === 'danger' ? { color: 'red.9' } : {})} onClick={onConfirm} loading={busy}>
           {action}
         </Button>
       </Group>

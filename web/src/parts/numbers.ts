@@ -50,3 +50,8 @@ export function timeLeft(done: number, total: number | null, rate: number | null
   if (total === null || !rate) return undefined;
   return formatDuration((total - done) / rate);
 }
+
+/** `1 Copy`, `3 Copies`. */
+export function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}

@@ -1,4 +1,5 @@
 import type { ReactNode } from 'react';
+import type { HostState } from '../../../src/core/nouns.ts';
 import type { CopyState, ImageState, TaskState } from '../../../src/core/states.ts';
 
 type Tone = 'good' | 'busy' | 'wait' | 'bad' | 'plain';
@@ -39,10 +40,28 @@ const stores = {
   failed: ['bad', 'Failed'],
 } as const satisfies Record<string, Label>;
 
+const hosts = {
+  online: ['good', 'Online'],
+  offline: ['bad', 'Offline'],
+  outdated: ['wait', 'Outdated'],
+  removed: ['plain', 'Removed'],
+} as const satisfies Record<HostState, Label>;
+
+const holds = {
+  disabled: ['plain', 'Disabled'],
+  draining: ['wait', 'Draining'],
+  drained: ['good', 'Drained'],
+  evicting: ['wait', 'Evicting'],
+} as const satisfies Record<string, Label>;
+
 export const ImageStateBadge = ({ state }: { readonly state: ImageState }) => <Badge label={images[state]} />;
 export const TaskStateBadge = ({ state }: { readonly state: TaskState }) => <Badge label={tasks[state]} />;
 export const CopyStateBadge = ({ state }: { readonly state: CopyState }) => <Badge label={copies[state]} />;
 export const StoreStateBadge = ({ state }: { readonly state: keyof typeof stores }) => <Badge label={stores[state]} />;
+
+export const HostStateBadge = ({ state }: { readonly state: HostState }) => <Badge label={hosts[state]} />;
+/** What keeps new Copies away by a person's word. */
+export const HoldBadge = ({ hold }: { readonly hold: keyof typeof holds }) => <Badge label={holds[hold]} />;
 
 export function taskStateText(state: TaskState): string {
   return tasks[state][1];

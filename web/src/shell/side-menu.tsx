@@ -1,5 +1,5 @@
 import { AppShell, Badge, NavLink, ScrollArea, Stack, Text } from '@mantine/core';
-import { IconDatabase, IconDeviceSdCard, IconKey, IconListCheck } from '@tabler/icons-react';
+import { IconDatabase, IconDeviceSdCard, IconKey, IconListCheck, IconServer2 } from '@tabler/icons-react';
 import { useInfiniteQuery } from '@tanstack/react-query';
 import { Link, useRouterState } from '@tanstack/react-router';
 import type { TaskResource } from '../../../src/contract/api/task.ts';
@@ -11,6 +11,7 @@ import { taskTitle } from '../tasks/task-title.ts';
 const places = [
   { to: '/images', label: 'Images', icon: IconDeviceSdCard },
   { to: '/tasks', label: 'Tasks', icon: IconListCheck },
+  { to: '/hosts', label: 'Hosts', icon: IconServer2 },
   { to: '/stores', label: 'Stores', icon: IconDatabase },
   { to: '/access', label: 'Access', icon: IconKey },
 ] as const;

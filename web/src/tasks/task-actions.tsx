@@ -17,6 +17,8 @@ const looks = {
   cancel: { icon: IconX, verb: 'Cancel' },
 } as const satisfies Record<TaskAct, { readonly icon: typeof IconX; readonly verb: string }>;
 
+const moving: readonly TaskResource['kind'][] = ['upload', 'download', 'clone', 'replicate'];
+
 /** What may be done now. An Upload of this very browser is paused and resumed where its file is: on the board. */
 export function TaskActions({ task }: { readonly task: TaskResource }) {
   const [asking, setAsking] = useState(false);
@@ -59,7 +61,7 @@ export function TaskActions({ task }: { readonly task: TaskResource }) {
         onConfirm={() => act.mutate('cancel', { onSettled: () => setAsking(false) })}
         onClose={() => setAsking(false)}
       >
-        <b>{taskTitle(task)}</b> stops for good. {task.kind === 'upload' && 'What has arrived is thrown away.'}
+        <b>{taskTitle(task)}</b> stops for good. {moving.includes(task.kind) && 'What has arrived is thrown away.'}
       </Confirm>
     </Group>
   );

@@ -11,6 +11,7 @@ import { ProblemNote } from '../parts/problem-note.tsx';
 import { TaskStateBadge, taskStateText } from '../parts/state-badge.tsx';
 import { exactTime } from '../parts/when.tsx';
 import { TaskActions } from './task-actions.tsx';
+import { TaskRoute } from './task-route.tsx';
 import { causeAdvice, taskTitle } from './task-title.ts';
 
 const ThroughputPlot = lazy(() => import('./throughput-plot.tsx').then((m) => ({ default: m.ThroughputPlot })));
@@ -43,6 +44,7 @@ function Detail({ task }: { readonly task: TaskResource }) {
         <TaskStateBadge state={task.state} />
         <TaskActions task={task} />
       </Group>
+      <TaskRoute task={task} />
       {task.status !== '' && <Text className="h-break">{task.status}</Text>}
       {advice !== undefined && <Text size="sm">{advice}</Text>}
       <div>

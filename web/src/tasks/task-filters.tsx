@@ -26,6 +26,9 @@ const states = [
 const kinds = [
   { value: '', label: 'Any kind' },
   { value: 'upload', label: 'Upload' },
+  { value: 'download', label: 'Download from a URL' },
+  { value: 'clone', label: 'Clone' },
+  { value: 'replicate', label: 'Copy to another Store' },
   { value: 'verify', label: 'Verify' },
   { value: 'digest', label: 'Digest' },
 ];

@@ -6,6 +6,7 @@ import { TaskStateBadge } from '../parts/state-badge.tsx';
 import { useNarrow } from '../parts/use-narrow.ts';
 import { When } from '../parts/when.tsx';
 import { TaskActions } from './task-actions.tsx';
+import { TaskRoute } from './task-route.tsx';
 import { taskKindText, taskTitle } from './task-title.ts';
 
 interface TaskTableProps {
@@ -36,6 +37,7 @@ function Wide({ tasks, onOpen }: TaskTableProps) {
             <Table.Tr key={task.id}>
               <Table.Td maw={340}>
                 <OpenTask task={task} onOpen={onOpen} />
+                <TaskRoute task={task} />
                 <Status task={task} />
               </Table.Td>
               <Table.Td>
@@ -67,6 +69,7 @@ function Cards({ tasks, onOpen }: TaskTableProps) {
             <OpenTask task={task} onOpen={onOpen} />
             <TaskStateBadge state={task.state} />
           </Group>
+          <TaskRoute task={task} />
           <Status task={task} />
           <Progress task={task} />
           <Group justify="space-between" mt={6}>

@@ -3,9 +3,15 @@ import { signalStore } from '../parts/signal-store.ts';
 import { uploadBoard } from './upload-board.ts';
 import { waitingFor } from './waiting-uploads.ts';
 
+/** From a file of this computer, from a URL, or from another Image. */
+export type CreateWay = 'file' | 'url' | 'clone';
+
 export interface CreateDialog {
   readonly opened: boolean;
   readonly files: readonly File[];
+  /** Which way it is opened; what else is filled in. */
+  readonly way?: CreateWay | undefined;
+  readonly from?: { readonly url?: string; readonly imageId?: string; readonly name: string } | undefined;
   /** Fill this failed Image again: one file only. */
   readonly again?: { readonly imageId: string; readonly name: string } | undefined;
 }
@@ -14,6 +20,14 @@ export const createDialog = signalStore<CreateDialog>({ opened: false, files: []
 
 export function openCreateDialog(files: readonly File[] = [], again?: CreateDialog['again']): void {
   createDialog.set({ opened: true, files, again });
+}
+
+export function openImportDialog(from: { readonly url: string; readonly name: string }): void {
+  createDialog.set({ opened: true, files: [], way: 'url', from });
+}
+
+export function openCloneDialog(from: { readonly imageId: string; readonly name: string }): void {
+  createDialog.set({ opened: true, files: [], way: 'clone', from: { ...from, name: `${from.name} (clone)` } });
 }
 
 /**

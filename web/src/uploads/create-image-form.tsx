@@ -1,14 +1,15 @@
 import { ActionIcon, Button, Group, NativeSelect, Stack, Text, TextInput, Tooltip } from '@mantine/core';
 import { IconFileUpload, IconTrash } from '@tabler/icons-react';
 import { type FormEvent, useEffect, useRef, useState } from 'react';
-import { parseDigest } from '../../../src/core/digest.ts';
-import { isHawserError } from '../../../src/core/errors.ts';
 import { imageFormats } from '../../../src/core/formats.ts';
 import type { DeclaredFormat } from '../../../src/core/nouns.ts';
+import { anyPlace, isPlacement } from '../images/placement-fields.tsx';
 import { formatBytes } from '../parts/numbers.ts';
 import { useSignal } from '../parts/signal-store.ts';
 import { createDialog } from './create-dialog.ts';
+import { PlacementPart } from './placement-part.tsx';
 import { uploadBoard } from './upload-board.ts';
+import { digestComplaint, wishedDigest } from './wished-digest.ts';
 
 interface Draft {
   readonly name?: string;
@@ -24,9 +25,11 @@ export function CreateImageForm({ onClose }: { readonly onClose: () => void }) {
   const draftOf = (file: File): Draft => drafts.get(file) ?? {};
   const change = (file: File, part: Draft) => setDrafts(new Map(drafts).set(file, { ...draftOf(file), ...part }));
   const setFiles = (next: readonly File[]) => createDialog.set({ ...dialog, files: again ? next.slice(-1) : next });
-  const bad = files.some(
-    (file) => digestComplaint(draftOf(file).digest) !== undefined || draftOf(file).name?.trim() === '',
-  );
+  const [placement, setPlacement] = useState(anyPlace);
+  const [storeId, setStoreId] = useState<string>();
+  const bad =
+    !isPlacement(placement) ||
+    files.some((file) => digestComplaint(draftOf(file).digest) !== undefined || draftOf(file).name?.trim() === '');
 
   const form = useRef<HTMLFormElement>(null);
   const chosen = files.length > 0;
@@ -39,7 +42,8 @@ export function CreateImageForm({ onClose }: { readonly onClose: () => void }) {
     for (const file of files) {
       const { name, format = 'auto', digest } = draftOf(file);
       const wanted = again?.name ?? name?.trim() ?? file.name;
-      uploadBoard.add(file, { name: wanted, format, digest: wishedDigest(digest), imageId: again?.imageId });
+      const wish = { name: wanted, format, digest: wishedDigest(digest), imageId: again?.imageId };
+      uploadBoard.add(file, again === undefined ? { ...wish, placement, storeId } : wish);
     }
     onClose();
   };
@@ -61,6 +65,9 @@ export function CreateImageForm({ onClose }: { readonly onClose: () => void }) {
             onRemove={() => setFiles(files.filter((other) => other !== file))}
           />
         ))}
+        {chosen && again === undefined && (
+          <PlacementPart placement={placement} onPlacement={setPlacement} storeId={storeId} onStore={setStoreId} />
+        )}
         <Group justify="space-between">
           <Text size="sm" c="dimmed" role="status">
             {files.length === 0
@@ -184,27 +191,6 @@ function FileCard({ file, draft, fixedName, onChange, onRemove }: FileCardProps)
       </Group>
     </Stack>
   );
-}
-
-/** Digits alone are taken by their number: that is how download pages print them. */
-function wishedDigest(text: string | undefined): string | undefined {
-  const clean = text?.trim().toLowerCase() ?? '';
-  if (clean === '') return undefined;
-  const byLength: Readonly<Record<number, string>> = { 64: 'sha256', 128: 'sha512', 32: 'md5' };
-  const algorithm = byLength[clean.length];
-  return !clean.includes(':') && algorithm ? `${algorithm}:${clean}` : clean;
-}
-
-function digestComplaint(text: string | undefined): string | undefined {
-  const digest = wishedDigest(text);
-  if (digest === undefined) return undefined;
-  try {
-    parseDigest(digest);
-    return undefined;
-  } catch (error) {
-    if (isHawserError(error)) return 'A digest is 64 (sha256), 128 (sha512) or 32 (md5) hexadecimal digits.';
-    throw error;
-  }
 }
 
 function formatOf(value: string): DeclaredFormat {

@@ -3,9 +3,9 @@ import { lazy, Suspense } from 'react';
 import { useSignal } from '../parts/signal-store.ts';
 import { createDialog } from './create-dialog.ts';
 
-const CreateImageForm = lazy(() => import('./create-image-form.tsx').then((m) => ({ default: m.CreateImageForm })));
+const CreateWays = lazy(() => import('./create-ways.tsx').then((m) => ({ default: m.CreateWays })));
 
-/** "Create image": from files of this computer. */
+/** "Create image": from files of this computer, from a URL, from another Image. */
 export function CreateImage() {
   const { opened, again } = useSignal(createDialog);
   const close = () => createDialog.set({ opened: false, files: [] });
@@ -18,7 +18,7 @@ export function CreateImage() {
       closeButtonProps={{ 'aria-label': 'Close' }}
     >
       <Suspense fallback={null}>
-        <CreateImageForm onClose={close} />
+        <CreateWays onClose={close} />
       </Suspense>
     </Modal>
   );

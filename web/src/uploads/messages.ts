@@ -1,4 +1,4 @@
-import type { DeclaredFormat } from '../../../src/core/nouns.ts';
+import type { DeclaredFormat, Placement } from '../../../src/core/nouns.ts';
 
 /** What the page asks the worker of one upload. */
 export interface UploadWish {
@@ -8,6 +8,10 @@ export interface UploadWish {
   readonly digest?: string | undefined;
   /** Never go on with an earlier Upload of a file that looks the same: any text of its own. */
   readonly apart?: string | undefined;
+  /** How many Copies there shall be, and where. */
+  readonly placement?: Placement | undefined;
+  /** The Store to use. */
+  readonly storeId?: string | undefined;
   /** Fill this failed Image again. */
   readonly imageId?: string | undefined;
 }

@@ -5,6 +5,7 @@ import { toHawserError } from '../../../src/core/errors.ts';
 import { calls } from '../api/calls.ts';
 import { loginLost } from '../login/login-state.ts';
 import { signalStore } from '../parts/signal-store.ts';
+import { uniqueId } from '../parts/unique-id.ts';
 import type { FromWorker, ToWorker, Trouble, UploadWish } from './messages.ts';
 import { rememberUpload } from './own-uploads.ts';
 
@@ -279,9 +280,3 @@ export class UploadBoard {
 }
 
 export const uploadBoard = new UploadBoard();
-
-/** randomUUID exists only in secure contexts; plain HTTP on another host has getRandomValues. */
-function uniqueId(): string {
-  if (typeof crypto.randomUUID === 'function') return crypto.randomUUID();
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
-}

@@ -4,6 +4,7 @@ import { systemClock } from '../../../src/client/system-clock.ts';
 import type { UploadProgress } from '../../../src/client/upload-progress.ts';
 import { uploadSource } from '../../../src/client/uploader.ts';
 import { toHawserError } from '../../../src/core/errors.ts';
+import type { Placement } from '../../../src/core/nouns.ts';
 import { browserHashing } from './browser-hashing.ts';
 import { fileSource } from './file-source.ts';
 import type { FromWorker, ToWorker, Trouble } from './messages.ts';
@@ -40,6 +41,8 @@ async function run(start: ToWorker): Promise<void> {
       format: wish.format,
       parallel: PARALLEL,
       ...(wish.digest === undefined ? {} : { digest: wish.digest }),
+      ...(wish.placement === undefined ? {} : { placement: plainPlacement(wish.placement) }),
+      ...(wish.storeId === undefined ? {} : { storeId: wish.storeId }),
       ...(wish.imageId === undefined ? {} : { imageId: wish.imageId }),
       ...(uploadId === null ? {} : { uploadId }),
       onProgress: report,
@@ -86,6 +89,10 @@ function reporter(start: ToWorker): (progress: UploadProgress) => void {
       rate: phase === 'sending' ? speed.rate(now) : null,
     });
   };
+}
+
+function plainPlacement({ hostTags, minCopies, storeTags }: Placement) {
+  return { minCopies, hostTags: [...hostTags], storeTags: [...storeTags] };
 }
 
 /** What can cross to the page: causes and the like cannot. */

@@ -21,7 +21,11 @@ export function useWaitingUploads(): readonly UploadResource[] {
   const own = ownUploads();
   const here = new Set(items.map((item) => item.uploadId));
   return open.filter(
-    (upload) => upload.owner === me?.user && !here.has(upload.id) && (own.has(upload.id) || isQuiet(upload, now)),
+    (upload) =>
+      upload.source.kind === 'client' &&
+      upload.owner === me?.user &&
+      !here.has(upload.id) &&
+      (own.has(upload.id) || isQuiet(upload, now)),
   );
 }
 
