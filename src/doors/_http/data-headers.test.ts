@@ -73,9 +73,12 @@ describe('what a GET asks for', () => {
   });
 });
 
-test('an object touched behind our back has another ETag', () => {
+test('copies with the same bytes have the same ETag, and one that was touched behind our back another', () => {
   const tree = 'a'.repeat(64);
-  expect(etagOf(tree, '1:2:3')).not.toBe(etagOf(tree, '1:2:4'));
+  expect(etagOf(tree, '1:2:3')).toBe(etagOf(tree, '1:2:4'));
+  expect(etagOf(tree, '1:2:3', '1:2:3')).toBe(etagOf(tree, '1:2:4', null));
+  expect(etagOf(tree, '1:2:3', '1:2:2')).not.toBe(etagOf(tree, '1:2:4', '1:2:2'));
+  expect(etagOf(undefined, '1:2:3')).not.toBe(etagOf(undefined, '1:2:4'));
   expect(matchesNone({ 'if-none-match': `"x", W/${etagOf(tree, '1')}` }, etagOf(tree, '1'))).toBe(true);
   expect(matchesNone({ 'if-none-match': '"x"' }, etagOf(tree, '1'))).toBe(false);
 });

@@ -78,8 +78,12 @@ export function matchesNone(headers: Headers, etag: string): boolean {
   return header.trim() === '*' || header.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);
 }
 
-/** The ETag of a sealed object: its bytes, and the object itself, so that one changed behind our back differs. */
-export function etagOf(treeDigest: string | undefined, fingerprint: string): string {
+/**
+ * The ETag of a sealed object: its bytes, so that every Copy of an Image has the same one. What is known to
+ * have been touched since it was sealed (`sealedAs`, its fingerprint then), or has no digest, has one of its own.
+ */
+export function etagOf(treeDigest: string | undefined, fingerprint: string, sealedAs?: string | null): string {
+  if (treeDigest !== undefined && (sealedAs ?? fingerprint) === fingerprint) return `"${treeDigest.slice(0, 40)}"`;
   const object = createHash('sha256').update(fingerprint).digest('hex').slice(0, 8);
   return `"${treeDigest?.slice(0, 40) ?? 'unknown'}-${object}"`;
 }

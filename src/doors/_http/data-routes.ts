@@ -22,6 +22,8 @@ export interface CopyAddress {
   readonly filename: string | undefined;
   /** Flat ones that are known. */
   readonly digests: readonly Digest[];
+  /** What the object had when it was sealed, where that is known. */
+  readonly fingerprint?: string | null | undefined;
 }
 
 export interface DataRouteSettings {
@@ -132,7 +134,7 @@ async function getData(
 ): Promise<FastifyReply> {
   const address = await policy.copy(request);
   await using copy = await plane.openCopy(address.storeId, address.key);
-  const etag = etagOf(copy.treeDigest, copy.fingerprint);
+  const etag = etagOf(copy.treeDigest, copy.fingerprint, address.fingerprint);
   const response = reply.raw;
   for (const [name, value] of Object.entries(dataHeaders(address, copy, etag))) response.setHeader(name, value);
   if (matchesNone(request.headers, etag)) return end(reply, 304);

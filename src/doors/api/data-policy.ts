@@ -44,8 +44,8 @@ export function dataPolicyOf(app: FastifyInstance, useCases: UseCases, elsewhere
     copy: async (request) => {
       const target = known(request);
       if ('uploadId' in target) throw new Error('a copy route got an upload');
-      const { image, storeId, key } = target;
-      return { storeId, key, filename: filenameOf(request, image.name), digests: image.digests };
+      const { image, storeId, key, fingerprint } = target;
+      return { storeId, key, fingerprint, filename: filenameOf(request, image.name), digests: image.digests };
     },
   };
 }

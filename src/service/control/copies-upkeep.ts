@@ -40,7 +40,8 @@ export class Upkeep {
   /** A round when there is something to do, or none was for a while. */
   async tick(): Promise<void> {
     const idle = this.#context.now().getTime() - this.#lastAt;
-    if (this.#due || idle >= ROUND_SECONDS * 1000 || idle < 0) await this.round();
+    const usual = Math.min(ROUND_SECONDS, this.#context.config.copies.recheckSeconds) * 1000;
+    if (this.#due || idle >= usual || idle < 0) await this.round();
   }
 
   /** As `tick`, without waiting; a round that fails is made up for by the next one. */
