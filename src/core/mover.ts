@@ -11,10 +11,10 @@ export interface Mover {
    * stay open until then, and nobody else may read the socket. Undefined when it cannot begin (it was
    * closed, its threads did not live); then no event comes.
    */
-  begin(job: MoveJob, events: MoveEvents): Move | undefined;
+  begin(request: MoveRequest, events: MoveEvents): Move | undefined;
 }
 
-export interface MoveJob {
+export interface MoveRequest {
   /** Descriptor of a connected stream socket. */
   readonly socket: number;
   /** Bytes of the body that had been read from the socket before; they come first. */

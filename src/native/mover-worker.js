@@ -45,7 +45,7 @@ const hashers = workerData.hashers.map(({ port, asleep }) => ({ port, asleep: ne
 /** @type {Map<number, MoverSlab>} */
 const slabs = new Map();
 /** @type {Map<number, object>} */
-const jobs = new Map();
+const moves = new Map();
 let free = [];
 let running = false;
 let lookedAt = 0;
@@ -55,9 +55,9 @@ const wakes = Buffer.alloc(8);
 
 parentPort?.on('message', (message) => {
   for (const slab of message.fresh) slabs.set(slab.index, new MoverSlab(slab));
-  if (jobs.size === 0) free = message.slabs.map((index) => slabs.get(index));
+  if (moves.size === 0) free = message.slabs.map((index) => slabs.get(index));
   const { offset, length } = message.range;
-  jobs.set(message.id, {
+  moves.set(message.id, {
     id: message.id,
     socket: message.socket,
     file: message.file,
@@ -87,35 +87,35 @@ parentPort?.on('message', (message) => {
 
 /** One go over everything that is ready. Between two of them the thread hears its messages. */
 function turn() {
-  each((job) => (Atomics.load(job.control, 0) === 1 ? end(job, { kind: 'returned' }) : undefined));
+  each((move) => (Atomics.load(move.control, 0) === 1 ? end(move, { kind: 'returned' }) : undefined));
   look();
-  each((job) => (job.ready ? serve(job) : undefined));
+  each((move) => (move.ready ? serve(move) : undefined));
   if (performance.now() - lookedAt >= LOOK_MS) {
     lookedAt = performance.now();
     each(lookAfter);
   }
   each(report);
-  if (jobs.size > 0) setImmediate(turn);
+  if (moves.size > 0) setImmediate(turn);
   else running = false;
 }
 
 function each(act) {
-  for (const job of [...jobs.values()]) {
+  for (const move of [...moves.values()]) {
     try {
-      act(job);
+      act(move);
     } catch (error) {
       // Never seen. Its slabs stay away until the last move has ended.
-      jobs.delete(job.id);
-      parentPort?.postMessage({ id: job.id, segments: job.segments, ended: { kind: 'lost', cause: error } });
+      moves.delete(move.id);
+      parentPort?.postMessage({ id: move.id, segments: move.segments, ended: { kind: 'lost', cause: error } });
     }
   }
 }
 
 /** Marks who has bytes. When nobody has, tells and hashes what there is, and only then waits. */
 function look() {
-  const asked = [...jobs.values()].filter(mayReceive);
+  const asked = [...moves.values()].filter(mayReceive);
   if (pollAll(asked, 0) || hasNews() || hashSomething()) return;
-  const longest = [...jobs.values()].some(isAhead) ? CATCH_UP_MS : LONGEST_POLL_MS;
+  const longest = [...moves.values()].some(isAhead) ? CATCH_UP_MS : LONGEST_POLL_MS;
   Atomics.store(waits, 0, 1);
   if (!hasHashed()) pollAll(asked, longest);
   Atomics.store(waits, 0, 0);
@@ -126,95 +126,95 @@ function pollAll(asked, longest) {
   if (descriptors.length < 8 * (asked.length + 1)) descriptors = Buffer.alloc(16 * (asked.length + 1));
   descriptors.writeInt32LE(wakeFd, 0);
   descriptors.writeInt32LE(POLLIN, 4);
-  for (const [i, job] of asked.entries()) {
-    if (job.lead.length === 0) wakeFor(job, Math.min(WORTH_WAKING, job.end - job.next));
-    descriptors.writeInt32LE(job.socket, 8 * (i + 1));
+  for (const [i, move] of asked.entries()) {
+    if (move.lead.length === 0) wakeFor(move, Math.min(WORTH_WAKING, move.end - move.next));
+    descriptors.writeInt32LE(move.socket, 8 * (i + 1));
     descriptors.writeInt32LE(POLLIN, 8 * (i + 1) + 4);
   }
   poll(descriptors, asked.length + 1, longest);
   if (descriptors.readInt16LE(6) !== 0) readSync(wakeFd, wakes);
-  for (const job of jobs.values()) job.ready = false;
+  for (const move of moves.values()) move.ready = false;
   let found = false;
-  for (const [i, job] of asked.entries()) {
-    job.ready = job.lead.length > 0 || descriptors.readInt16LE(8 * (i + 1) + 6) !== 0;
-    found ||= job.ready;
+  for (const [i, move] of asked.entries()) {
+    move.ready = move.lead.length > 0 || descriptors.readInt16LE(8 * (i + 1) + 6) !== 0;
+    found ||= move.ready;
   }
   return found;
 }
 
-function mayReceive(job) {
-  return job.ending === undefined && !isAhead(job);
+function mayReceive(move) {
+  return move.ending === undefined && !isAhead(move);
 }
 
-function isAhead(job) {
-  return job.told + job.segments.length + job.written.length - Atomics.load(job.control, 1) >= AHEAD;
+function isAhead(move) {
+  return move.told + move.segments.length + move.written.length - Atomics.load(move.control, 1) >= AHEAD;
 }
 
 function hasNews() {
-  for (const job of jobs.values()) if (job.segments.length > 0) return true;
+  for (const move of moves.values()) if (move.segments.length > 0) return true;
   return false;
 }
 
 function hasHashed() {
-  for (const { written } of jobs.values()) if (written.length > 0 && written[0].slab?.isHashed !== false) return true;
+  for (const { written } of moves.values()) if (written.length > 0 && written[0].slab?.isHashed !== false) return true;
   return false;
 }
 
 function hashSomething() {
-  for (const { written } of jobs.values()) for (const { slab } of written) if (slab?.hashIfFilled()) return true;
+  for (const { written } of moves.values()) for (const { slab } of written) if (slab?.hashIfFilled()) return true;
   return false;
 }
 
 /** SO_RCVLOWAT. */
-function wakeFor(job, bytes) {
-  if (job.wakesAt === bytes) return;
-  job.wakesAt = bytes;
+function wakeFor(move, bytes) {
+  if (move.wakesAt === bytes) return;
+  move.wakesAt = bytes;
   option.writeInt32LE(bytes);
-  setsockopt(job.socket, SOL_SOCKET, SO_RCVLOWAT, option, 4);
+  setsockopt(move.socket, SOL_SOCKET, SO_RCVLOWAT, option, 4);
 }
 
-function serve(job) {
+function serve(move) {
   for (let blocks = 0; blocks < IN_A_ROW; blocks++) {
-    if (job.slab === undefined && !takeSlab(job)) return;
-    const room = Math.min(BLOCK - (job.next % BLOCK), job.end - job.next);
-    const got = fill(job, room);
-    if (got === undefined) return job.next === job.start ? giveUp(job) : undefined;
-    if (got === 0) return end(job, { kind: 'returned' });
-    if (job.next === job.start) job.filledAt = performance.now();
-    job.next += got;
+    if (move.slab === undefined && !takeSlab(move)) return;
+    const room = Math.min(BLOCK - (move.next % BLOCK), move.end - move.next);
+    const got = fill(move, room);
+    if (got === undefined) return move.next === move.start ? giveUp(move) : undefined;
+    if (got === 0) return end(move, { kind: 'returned' });
+    if (move.next === move.start) move.filledAt = performance.now();
+    move.next += got;
     if (got < room) return; // most likely it has no more
-    land(job);
-    if (job.ending !== undefined) return;
-    if (job.next === job.end) return end(job, { kind: 'returned' });
+    land(move);
+    if (move.ending !== undefined) return;
+    if (move.next === move.end) return end(move, { kind: 'returned' });
   }
 }
 
 /** Bytes received; 0 when the connection is at its end or broken, undefined when there is nothing now. */
-function fill(job, room) {
-  const at = job.next - job.start;
-  const into = job.slab.bytes.subarray(at, at + room);
-  let got = Math.min(job.lead.length, room);
+function fill(move, room) {
+  const at = move.next - move.start;
+  const into = move.slab.bytes.subarray(at, at + room);
+  let got = Math.min(move.lead.length, room);
   if (got > 0) {
-    into.set(job.lead.subarray(0, got));
-    job.lead = job.lead.subarray(got);
+    into.set(move.lead.subarray(0, got));
+    move.lead = move.lead.subarray(got);
   } else {
-    got = Number(recv(job.socket, into, room, MSG_DONTWAIT));
+    got = Number(recv(move.socket, into, room, MSG_DONTWAIT));
     if (got < 0) {
       const errno = koffi.errno();
       return errno === EAGAIN || errno === EINTR ? undefined : 0;
     }
   }
-  job.heardAt = performance.now();
+  move.heardAt = performance.now();
   return got;
 }
 
 /** A free one; else one that only has to be hashed; else that of a connection that has nothing now. */
-function takeSlab(job) {
+function takeSlab(move) {
   if (free.length === 0) each(collect);
   while (free.length === 0 && hashSomething()) each(collect);
   if (free.length === 0) {
     let oldest;
-    for (const other of jobs.values()) {
+    for (const other of moves.values()) {
       if (other.slab === undefined || other.ready) continue;
       if (oldest === undefined || other.filledAt < oldest.filledAt) oldest = other;
     }
@@ -222,34 +222,34 @@ function takeSlab(job) {
     land(oldest);
     while (free.length === 0 && hashSomething()) each(collect);
   }
-  job.slab = free.pop();
-  return job.slab !== undefined;
+  move.slab = free.pop();
+  return move.slab !== undefined;
 }
 
 /** Writes what the slab holds and lets go of it; hashing comes later, by whoever has time. */
-function land(job) {
-  const { slab, start } = job;
-  const length = job.next - start;
-  if (slab === undefined || length === 0) return giveUp(job);
+function land(move) {
+  const { slab, start } = move;
+  const length = move.next - start;
+  if (slab === undefined || length === 0) return giveUp(move);
   const bytes = slab.bytes.subarray(0, length);
   if (isZero(bytes)) {
-    job.written.push({ offset: start, length, slab: undefined });
-    giveUp(job);
-  } else if (write(job.file, bytes, start)) {
-    job.written.push({ offset: start, length, slab });
-    job.slab = undefined;
+    move.written.push({ offset: start, length, slab: undefined });
+    giveUp(move);
+  } else if (write(move.file, bytes, start)) {
+    move.written.push({ offset: start, length, slab });
+    move.slab = undefined;
     slab.fill(length);
     wakeHasher();
   } else {
-    job.ending = { kind: 'unwritten', bytes: Uint8Array.from(bytes) };
-    giveUp(job);
+    move.ending = { kind: 'unwritten', bytes: Uint8Array.from(bytes) };
+    giveUp(move);
   }
-  job.start = job.next;
+  move.start = move.next;
 }
 
-function giveUp(job) {
-  if (job.slab !== undefined) free.push(job.slab);
-  job.slab = undefined;
+function giveUp(move) {
+  if (move.slab !== undefined) free.push(move.slab);
+  move.slab = undefined;
 }
 
 /** One block is hashed here, where it is hot; for more, help is called. */
@@ -277,43 +277,43 @@ function write(file, bytes, offset) {
 }
 
 /** Once a second: what came in less than is worth waking for, and what has waited long enough. */
-function lookAfter(job) {
-  if (!job.ready && job.lead.length === 0 && mayReceive(job)) serve(job);
+function lookAfter(move) {
+  if (!move.ready && move.lead.length === 0 && mayReceive(move)) serve(move);
   const now = performance.now();
-  if (job.slab !== undefined && now - job.filledAt > PATIENCE_MS) land(job);
-  if (now - job.heardAt > SILENCE_MS) end(job, { kind: 'returned' });
+  if (move.slab !== undefined && now - move.filledAt > PATIENCE_MS) land(move);
+  if (now - move.heardAt > SILENCE_MS) end(move, { kind: 'returned' });
 }
 
 /** What has come is landed first. What is left of the lead the main thread still has. */
-function end(job, how) {
-  if (job.ending !== undefined) return;
-  land(job);
-  job.ending ??= how;
+function end(move, how) {
+  if (move.ending !== undefined) return;
+  land(move);
+  move.ending ??= how;
 }
 
 /** What is written and hashed, in order. */
-function collect(job) {
-  while (job.written.length > 0) {
-    const { offset, length, slab } = job.written[0];
+function collect(move) {
+  while (move.written.length > 0) {
+    const { offset, length, slab } = move.written[0];
     const sha256 = slab === undefined ? null : slab.takeDigest();
     if (sha256 === undefined) return;
     if (slab !== undefined) free.push(slab);
-    job.written.shift();
-    job.segments.push({ offset, length, sha256 });
+    move.written.shift();
+    move.segments.push({ offset, length, sha256 });
   }
 }
 
-function report(job) {
-  collect(job);
-  const { id, segments, ending: ended } = job;
-  if (ended !== undefined && job.written.length === 0) {
-    wakeFor(job, 1);
-    jobs.delete(id);
+function report(move) {
+  collect(move);
+  const { id, segments, ending: ended } = move;
+  if (ended !== undefined && move.written.length === 0) {
+    wakeFor(move, 1);
+    moves.delete(id);
     parentPort?.postMessage({ id, segments, ended });
-  } else if (segments.length >= TOGETHER || (segments.length > 0 && !job.ready)) {
+  } else if (segments.length >= TOGETHER || (segments.length > 0 && !move.ready)) {
     parentPort?.postMessage({ id, segments });
-    job.told += segments.length;
-    job.segments = [];
+    move.told += segments.length;
+    move.segments = [];
   }
 }
 

@@ -147,12 +147,12 @@ test('when its threads end the moves are lost, and that is told', async () => {
   await stage.mover[Symbol.asyncDispose]();
   expect(await ended).toMatchObject({ kind: 'lost' });
   const events = { moved: () => {}, ended: () => {} };
-  const job = {
+  const request = {
     socket: stage.fd,
     lead: Buffer.alloc(0),
     file: stage.file.fd,
     range: { offset: 0, length: 10 },
     slabs: slabs(1),
   };
-  expect(stage.mover.begin(job, events)).toBeUndefined();
+  expect(stage.mover.begin(request, events)).toBeUndefined();
 });

@@ -1,7 +1,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import type { Move, MovedSegment, MoveEnd, MoveEvents, MoveJob, Mover, MoverSlab } from '../core/mover.ts';
+import type { Move, MovedSegment, MoveEnd, MoveEvents, MoveRequest, Mover, MoverSlab } from '../core/mover.ts';
 import { libc, SystemCallError } from './libc.ts';
 
 /** Of the mover thread. */
@@ -51,7 +51,7 @@ export class SocketMover implements Mover, AsyncDisposable {
   #lives = 3;
   #closed = false;
 
-  begin(job: MoveJob, events: MoveEvents): Move | undefined {
+  begin(request: MoveRequest, events: MoveEvents): Move | undefined {
     const threads = this.#running();
     if (threads === undefined) return undefined;
     const id = this.#nextId++;
@@ -59,13 +59,13 @@ export class SocketMover implements Mover, AsyncDisposable {
     this.#moves.set(id, events);
     threads.mover.postMessage({
       id,
-      socket: job.socket,
-      file: job.file,
-      range: job.range,
-      lead: job.lead,
+      socket: request.socket,
+      file: request.file,
+      range: request.range,
+      lead: request.lead,
       control: control.buffer,
-      slabs: job.slabs.map(({ index }) => index),
-      fresh: introduce(threads, job.slabs),
+      slabs: request.slabs.map(({ index }) => index),
+      fresh: introduce(threads, request.slabs),
     });
     this.#wake(threads);
     return {

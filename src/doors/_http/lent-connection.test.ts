@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { HawserError, isHawserError } from '../../core/errors.ts';
-import type { MoveEvents, MoveJob, Mover } from '../../core/mover.ts';
+import type { MoveEvents, MoveRequest, Mover } from '../../core/mover.ts';
 import { rangeEnd } from '../../core/range.ts';
 import { receiveBody } from '../../engine/receive.ts';
 import { makeRig, type Rig, sourceOf, treeOf } from '../../engine/testing/rig.ts';
@@ -18,7 +18,7 @@ const MiB = 1024 * 1024;
 
 /** A real mover, and what it was asked for. */
 class WatchedMover implements Mover {
-  readonly jobs: MoveJob[] = [];
+  readonly requests: MoveRequest[] = [];
   moved = 0;
   readonly #mover: Mover;
 
@@ -26,9 +26,9 @@ class WatchedMover implements Mover {
     this.#mover = mover;
   }
 
-  begin(job: MoveJob, events: MoveEvents) {
-    this.jobs.push(job);
-    return this.#mover.begin(job, {
+  begin(request: MoveRequest, events: MoveEvents) {
+    this.requests.push(request);
+    return this.#mover.begin(request, {
       moved: (segments) => {
         for (const { length } of segments) this.moved += length;
         events.moved(segments);
@@ -181,7 +181,7 @@ test.each(sizes)('a body of %i bytes with requests before and behind it, in one 
   }
   // The second one found all of it received and was compared on the ordinary path.
   expect(stage.mover.moved).toBe(size);
-  expect(stage.mover.jobs).toHaveLength(1);
+  expect(stage.mover.requests).toHaveLength(1);
   await expectContent(stage, bytes);
 });
 
@@ -251,7 +251,7 @@ test('connections side by side, at odd offsets', async () => {
       await client.until(new RegExp(`took ${end - begin}\n`));
     }),
   );
-  expect(stage.mover.jobs.length).toBe(4);
+  expect(stage.mover.requests.length).toBe(4);
   await expectContent(stage, bytes);
 });
 
@@ -292,7 +292,7 @@ test('another who sends the same range does not wait for one that stalls', async
   const bytes = randomBytes(5 * MiB);
   const stalled = await stage.connect();
   await stalled.write(head(bytes.length), bytes.subarray(0, 1_300_000));
-  await soon(() => expect(stage.mover.jobs.length).toBe(1));
+  await soon(() => expect(stage.mover.requests.length).toBe(1));
   const other = await stage.connect();
   void other.write(head(bytes.length), bytes);
   await other.until(/took 5242880\n/);
@@ -326,7 +326,7 @@ test('a file that takes no bytes is asked again on the ordinary path, which says
   const client = await stage.connect();
   void client.write(head(bytes.length), bytes, 'GET /next HTTP/1.1\r\nhost: x\r\n\r\n');
   await client.until(/GET \/next\n/);
-  expect(stage.mover.jobs.length).toBe(1);
+  expect(stage.mover.requests.length).toBe(1);
   expect(stage.mover.moved).toBe(0);
   await expectContent(stage, bytes);
 });
@@ -341,7 +341,7 @@ test('a hundred slow clients do not hold up a fast one', async () => {
       return client;
     }),
   );
-  await soon(() => expect(stage.mover.jobs.length).toBe(100));
+  await soon(() => expect(stage.mover.requests.length).toBe(100));
   const begun = performance.now();
   const fast = await stage.connect();
   void fast.write(head(bytes.length), bytes);
