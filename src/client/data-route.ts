@@ -3,12 +3,14 @@ import type { DataAccess } from '../contract/api/upload.ts';
 export interface DataTarget {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** PEM that the certificate there is verified with; null: as any other. */
+  readonly ca: string | null;
   readonly direct: boolean;
 }
 
 export interface DataRouteOptions {
   /** The data route of the API itself, which passes bytes on: always there, one hop more. */
-  readonly relay: Omit<DataTarget, 'direct'>;
+  readonly relay: Omit<DataTarget, 'direct' | 'ca'>;
   /** Asks for a ticket for the data listener; without it everything goes through the API. */
   readonly access?: () => Promise<DataAccess>;
   /** Milliseconds since 1970, to compare with `expiresAt`. */
@@ -34,7 +36,7 @@ export class DataRoute {
 
   async target(): Promise<DataTarget> {
     const { access: ask, relay, wallClock } = this.#options;
-    if (ask === undefined || this.#failures >= PATIENCE) return { ...relay, direct: false };
+    if (ask === undefined || this.#failures >= PATIENCE) return { ...relay, ca: null, direct: false };
     this.#access ??= ask();
     try {
       const access = await this.#access;
@@ -70,6 +72,7 @@ function direct(access: DataAccess): DataTarget {
   return {
     url: `${access.url.replace(/\/+$/, '')}/data`,
     headers: { authorization: `Bearer ${access.token}` },
+    ca: access.ca,
     direct: true,
   };
 }

@@ -125,7 +125,7 @@ export class FetchedBlocks {
           moved(bytes);
           onReceived(bytes);
         };
-        return transport.get({ url: target.url, headers, into, onReceived: received, signal });
+        return transport.get({ url: target.url, ca: target.ca, headers, into, onReceived: received, signal });
       });
     } catch (error) {
       route.broke(target);

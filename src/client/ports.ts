@@ -25,6 +25,8 @@ export interface FetchAnswer {
 export interface PutRequest {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** PEM that the certificate of the server is verified with, where the platform can; null: as any other. */
+  readonly ca?: string | null | undefined;
   /** Stays untouched until the call has settled; the transport makes no copy of the whole. */
   readonly body: Uint8Array;
   /** How many bytes of the body have gone out so far. Called as often as is cheap. */
@@ -51,6 +53,8 @@ export interface UploadTransport {
 export interface GetRequest {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** As for a PUT. */
+  readonly ca?: string | null | undefined;
   /** Filled from its start with the body of a 2xx answer. A body that announces to be longer is not read at all. */
   readonly into: Uint8Array;
   readonly onReceived?: (bytes: number) => void;

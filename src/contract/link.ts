@@ -174,6 +174,8 @@ export const agentCommands = {
       rateLimit: z.object({ task: bytes.nullable(), user: bytes.nullable(), userId: z.string() }),
       /** Flat digests wanted: computed in passing if the bytes come in order. */
       digests: z.array(z.string()),
+      /** What it will be called here; null: it has no name on this host. */
+      image: z.object({ id, name: z.string() }).nullable().default(null),
     }),
     response: uploadReport,
   },

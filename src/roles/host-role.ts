@@ -44,8 +44,8 @@ export interface HostRoleParts {
   readonly dataServer: HttpServer;
   /** Known only once it listens. */
   readonly dataUrls: () => readonly string[];
-  /** How it belongs to a control elsewhere; undefined: control is in this process. */
-  readonly membership?: (() => Membership) | undefined;
+  /** As HostAgentParts has it. */
+  readonly membership?: (() => Partial<Membership>) | undefined;
   /** Of upload servers, looked at for each new one; undefined: they are open. */
   readonly uploadServerTls: () => UploadServerTls | undefined;
 }

@@ -7,6 +7,8 @@ import type { DataFolder } from '../host/data-folder.ts';
 export interface TlsChoice {
   /** Undefined: plain HTTP. */
   readonly keys: { readonly key: string; readonly cert: string } | undefined;
+  /** PEM that clients verify it with when they do not know it otherwise: our own certificate. */
+  readonly ca?: string | undefined;
 }
 
 /** `host:port` as listen() wants it; `[::1]:0` too. */
@@ -73,14 +75,11 @@ export async function tlsFor(
   if (!wants(config.listen) && !wants(config.dataListen))
     return { main: { keys: undefined }, data: { keys: undefined } };
   const { ownTlsKeys, readTlsKeys } = await import('../host/tls.ts');
-  const keys =
-    config.tls.cert === '' && config.tls.key === ''
-      ? await ownTlsKeys(folder.at, now)
-      : await readTlsKeys(config.tls.cert, config.tls.key);
-  return {
-    main: { keys: wants(config.listen) ? keys : undefined },
-    data: { keys: wants(config.dataListen) ? keys : undefined },
-  };
+  const own = config.tls.cert === '' && config.tls.key === '';
+  const keys = own ? await ownTlsKeys(folder.at, now) : await readTlsKeys(config.tls.cert, config.tls.key);
+  const choice = { keys, ca: own ? keys.cert : undefined };
+  const without = { keys: undefined };
+  return { main: wants(config.listen) ? choice : without, data: wants(config.dataListen) ? choice : without };
 }
 
 /** Where a listening server is reached. One that listens on every address is named by localhost. */

@@ -8,6 +8,7 @@ import type { RoleOptions, RunningControl } from './control.ts';
 import { openControl } from './control-part.ts';
 import { startHost } from './host-role.ts';
 import { listen, tlsFor, urlOf } from './listeners.ts';
+import { reachedAt } from './reach.ts';
 import { uploadServerTls } from './upload-server-means.ts';
 import { VERSION } from './version.ts';
 
@@ -57,12 +58,14 @@ async function start(
       log,
       dataServer,
       dataUrls: () => dataUrls,
+      membership: () => ({ dataCa: tls.data.ca ?? null, tags: config.host.tags }),
       uploadServerTls: () => uploadServerTls(config, agentKeys),
     }),
   );
   stack.defer(() => dataServer.close());
   await listen(dataServer, 'dataListen', config.dataListen);
-  dataUrls.push(config.dataUrl === '' ? urlOf(dataServer, tls.data) : config.dataUrl);
+  const scheme = tls.data.keys === undefined ? 'http' : 'https';
+  dataUrls.push(...reachedAt(dataServer, { scheme, url: config.dataUrl }));
 
   const { plane } = host.agent;
   const api = await apiListener({

@@ -9,7 +9,7 @@ import { uploadResource } from './upload.ts';
 /**
  * `GET /events`, as a WebSocket (one JSON object a message) or as `text/event-stream`. Each event
  * carries the whole resource as it is now; progress comes at most four times a second. Nothing is
- * replayed: after a reconnection, `hello` comes first and the client reads its lists again.
+ * replayed: after a reconnection, `hello` comes first and the client reads its lists again (and so whenever `hello` comes later).
  */
 export const apiEvent = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('hello'), version: z.string() }),

@@ -6,7 +6,10 @@ import { storeResourceOf } from './store-resource.ts';
 import { taskResourceOf } from './task-resource.ts';
 import { uploadResourceOf } from './upload-resource.ts';
 
-export function eventResourceOf(change: Change, chunkSize: number): ApiEvent {
+/** A change that has something to tell. */
+export type Told = Exclude<Change, { readonly kind: 'missed' }>;
+
+export function eventResourceOf(change: Told, chunkSize: number): ApiEvent {
   switch (change.kind) {
     case 'image':
       return { kind: 'image', image: imageResourceOf(change.image) };

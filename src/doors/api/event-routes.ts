@@ -7,7 +7,7 @@ import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Change } from '../../service/control/use-cases.ts';
 import { type ApiScope, problems } from './api-scope.ts';
 import { actorOf, credentialOf } from './authenticate.ts';
-import { eventResourceOf } from './event-resource.ts';
+import { eventResourceOf, type Told } from './event-resource.ts';
 
 export interface EventSettings {
   /** How often a sign of life is sent and the credential is looked at again. */
@@ -77,7 +77,8 @@ interface Feed {
 function follow(request: FastifyRequest, outlet: Outlet, { scope, settings }: Feed): void {
   const { accounts, changes } = scope.useCases;
   const credential = credentialOf(request);
-  outlet.send(JSON.stringify({ kind: 'hello', version: scope.version } satisfies ApiEvent));
+  const hello = JSON.stringify({ kind: 'hello', version: scope.version } satisfies ApiEvent);
+  outlet.send(hello);
   const unsubscribe = changes.subscribe(actorOf(request), (change) => {
     if (outlet.waiting() > settings.maxWaiting) {
       request.log.info({ event: 'events.dropped', waiting: outlet.waiting() });
@@ -85,7 +86,7 @@ function follow(request: FastifyRequest, outlet: Outlet, { scope, settings }: Fe
       outlet.drop('too slow: read your lists again');
       return;
     }
-    outlet.send(textOf(change, scope.chunkSize));
+    outlet.send(change.kind === 'missed' ? hello : textOf(change, scope.chunkSize));
   });
   const timer = setInterval(() => {
     outlet.ping();
@@ -105,7 +106,7 @@ function follow(request: FastifyRequest, outlet: Outlet, { scope, settings }: Fe
 /** A change goes to many clients: it is written as text once. */
 const texts = new WeakMap<Change, string>();
 
-function textOf(change: Change, chunkSize: number): string {
+function textOf(change: Told, chunkSize: number): string {
   const known = texts.get(change);
   if (known !== undefined) return known;
   const text = JSON.stringify(eventResourceOf(change, chunkSize));

@@ -127,7 +127,7 @@ test('the byte routes are given an actor and what control allows', async () => {
   expect((await api.ask(`/images/${ids.image}/data?filename=`)).status).toBe(200);
   expect(told).toEqual([
     { uploadId: ids.upload },
-    { storeId: ids.store, key: 'copies/secret-key', filename: 'debian', digests: expect.any(Array) },
+    { storeId: ids.store, key: 'copies/secret-key', fingerprint: null, filename: 'debian', digests: expect.any(Array) },
   ]);
   expect((await api.ask(`/uploads/${ids.absent}/ranges`)).status).toBe(404);
   expect((await api.ask('/uploads/7/ranges')).status).toBe(400);

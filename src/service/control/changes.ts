@@ -50,7 +50,9 @@ export class ChangeHub implements Changes {
         const known = changedKinds.find((one) => one === kind);
         if (known !== undefined && id !== undefined) this.#touched(known, id);
       },
-      () => this.#log.warn({ event: 'changes.missed' }),
+      () => {
+        for (const { listener } of this.#subscribers) listener({ kind: 'missed' });
+      },
     );
   }
 

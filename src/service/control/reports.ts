@@ -55,6 +55,7 @@ export class Reports {
     switch (event.kind) {
       case 'full':
         await db.stores.saveHost(event.host);
+        this.#context.changes.touch('host', hostId);
         await this.#takeStores(hostId, event.host.stores);
         this.#context.agents.set(hostId, link);
         await reconcile(this.#context, event);
@@ -118,6 +119,7 @@ export class Reports {
     for (const hostId of await db.stores.markSilent(SILENT_SECONDS)) {
       this.#context.tend();
       this.#context.log.warn({ event: 'host.silent', hostId });
+      changes.touch('host', hostId);
       for (const store of await db.stores.list()) {
         if (store.hostId !== hostId) continue;
         changes.touch('store', store.id);

@@ -242,4 +242,6 @@ export type Change =
   | { readonly kind: 'upload'; readonly upload: Upload }
   | { readonly kind: 'task'; readonly task: Task }
   | { readonly kind: 'store'; readonly store: StoreRecord }
-  | { readonly kind: 'host'; readonly host: Host };
+  | { readonly kind: 'host'; readonly host: Host }
+  /** Others may have been missed: whoever hears it reads all lists again. */
+  | { readonly kind: 'missed' };

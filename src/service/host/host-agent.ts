@@ -22,6 +22,7 @@ import { HostTickets } from './host-tickets.ts';
 import type { HostUpload } from './host-upload.ts';
 import { HostUploads } from './host-uploads.ts';
 import { HostWork } from './host-work.ts';
+import type { NamedImageFolder } from './named-image-ports.ts';
 import type { HostLog, HostStore, StateFolder } from './ports.ts';
 import { type UploadServerMeans, UploadServers } from './upload-servers.ts';
 
@@ -31,8 +32,8 @@ export interface HostAgentParts {
   readonly bootId: string;
   readonly version: string;
   readonly dataUrls: () => readonly string[];
-  /** How it belongs to a control elsewhere; undefined: control is in this process. */
-  readonly membership?: (() => Membership) | undefined;
+  /** How it is reached, and how it belongs to a control elsewhere; what is left out is so for control's own process. */
+  readonly membership?: (() => Partial<Membership>) | undefined;
   readonly stores: readonly HostStore[];
   readonly state: StateFolder;
   readonly means: EngineMeans;
@@ -44,12 +45,14 @@ export interface HostAgentParts {
   readonly pulls?: PullMeans | undefined;
   /** What takes Uploads in chunks; undefined: nothing does. */
   readonly uploadServers?: UploadServerMeans | undefined;
+  /** Where names are kept, for clients that do not know control. */
+  readonly named?: NamedImageFolder | undefined;
   readonly now: () => Date;
   readonly monotonic: () => number;
   readonly log: HostLog;
 }
 
-/** What an agent that has joined says of itself beside its Stores. */
+/** What an agent says of itself beside its Stores. */
 export interface Membership {
   readonly agentUrl: string | null;
   readonly dataCa: string | null;
@@ -117,6 +120,11 @@ export class HostAgent {
     return agent;
   }
 
+  /** Of the upload server of this Upload; 0: there is none. */
+  uploadPort(uploadId: string): number {
+    return this.#servers?.portOf(uploadId) ?? 0;
+  }
+
   /** Requests must have been parsed with the command's schema. */
   call<C extends AgentCommand>(command: C, request: AgentRequest<C>): Promise<AgentResponse<C>> {
     return this.#handlers[command](request);
@@ -164,7 +172,14 @@ export class HostAgent {
     const uploads = this.#uploads;
     return {
       describe: () => this.#describe(),
-      openUpload: async (request) => this.#told((await uploads.open(request)).report()),
+      openUpload: async (request) => {
+        const upload = await uploads.open(request);
+        const { uploadId, storeId, key, image } = request;
+        if (image) {
+          await this.#parts.named?.save({ name: image.name, imageId: image.id, uploadId, storeId, key, alone: false });
+        }
+        return this.#told(upload.report());
+      },
       describeUpload: async ({ uploadId, generation }) => this.#told(uploads.fenced(uploadId, generation).report()),
       pauseUpload: async ({ uploadId, generation }) => {
         const upload = uploads.fenced(uploadId, generation);
@@ -185,6 +200,7 @@ export class HostAgent {
       discardUpload: async ({ uploadId, generation }) => {
         await uploads.discard(uploadId, generation);
         await this.#servers?.remove(uploadId);
+        await this.#parts.named?.remove({ uploadId });
         await this.#pulls?.stop(uploadId);
         return {};
       },
@@ -205,6 +221,7 @@ export class HostAgent {
       describeCopy: ({ storeId, key }) => this.#describeCopy(storeId, key),
       removeCopy: async ({ storeId, key }) => {
         await this.#copies.remove(storeId, key);
+        await this.#parts.named?.remove({ storeId, key });
         return {};
       },
       describeCopies: async ({ copies }) => ({
@@ -245,7 +262,7 @@ export class HostAgent {
 
   async #describe(): Promise<HostReport> {
     const { hostId, name, bootId, version, membership } = this.#parts;
-    const { agentUrl, dataCa, tags, generation, linkVersion, minLinkVersion } = membership?.() ?? inThisProcess;
+    const { agentUrl, dataCa, tags, generation, linkVersion, minLinkVersion } = { ...inThisProcess, ...membership?.() };
     return {
       hostId,
       name,
@@ -313,14 +330,14 @@ export class HostAgent {
   }
 }
 
-const inThisProcess = {
+const inThisProcess: Omit<Membership, 'generation'> & { readonly generation: number | null } = {
   agentUrl: null,
   dataCa: null,
   tags: [],
   generation: null,
   linkVersion: LINK_VERSION,
   minLinkVersion: MIN_LINK_VERSION,
-} as const;
+};
 
 function planeOf(uploads: HostUploads, copies: HostCopies): DataPlane {
   return {

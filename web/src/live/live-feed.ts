@@ -54,7 +54,7 @@ export function followEvents(client: QueryClient, signal: AbortSignal): void {
 function apply(client: QueryClient, event: ApiEvent): void {
   switch (event.kind) {
     case 'hello':
-      if (liveState.get() === 'polling') void client.invalidateQueries({ refetchType: 'active' });
+      if (liveState.get() !== 'connecting') void client.invalidateQueries({ refetchType: 'active' });
       liveState.set('live');
       return;
     case 'image':
