@@ -189,7 +189,7 @@ class LocalDevice implements Device {
     const end = Math.min(rangeEnd(range), this.#length);
     const told = this.#at.isFile
       ? localExtents(this.#at.fd, Math.max(end, range.offset), range.offset)
-      : [{ ...range, kind: 'data' as const }].values();
+      : [{ ...range, kind: 'data' as const }].filter(({ length }) => length > 0).values();
     for (;;) {
       const next = await this.#run('tell holes from data', signal, async () => told.next().value ?? undefined);
       if (next === undefined) break;
