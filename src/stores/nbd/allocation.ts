@@ -16,7 +16,7 @@ const DEPTH = 'qemu:allocation-depth';
 const DIRTY = 1;
 
 /** Meta contexts to ask a server for. */
-export function contextsFor(bitmap: string | undefined): readonly string[] {
+export function contextsFor(bitmap: string | true | undefined): readonly string[] {
   return [BASE, DEPTH, ...(bitmap === undefined ? [] : [bitmapContext(bitmap)])];
 }
 
@@ -45,10 +45,11 @@ export class Allocation {
     yield* mergedExtents(told, (a, b) => a.zero === b.zero && a.hole === b.hole);
   }
 
-  /** Throws `not-found` when the server has no such bitmap. */
-  dirty(bitmap: string): (range: Range, signal?: AbortSignal) => AsyncGenerator<DirtyExtent> {
-    const name = bitmapContext(bitmap);
-    if (!this.#names.has(name)) throw noBitmap(bitmap);
+  /** true: of the only bitmap, or the first. Throws `not-found` when the server has no such bitmap. */
+  dirty(bitmap: string | true): (range: Range, signal?: AbortSignal) => AsyncGenerator<DirtyExtent> {
+    const wanted = bitmapContext(bitmap);
+    const name = [...this.#names].find((each) => each === wanted || (bitmap === true && each.startsWith(wanted)));
+    if (name === undefined) throw noBitmap(bitmap);
     return (range, signal) => {
       const parts = this.#parts(range, [name], signal);
       const told = (async function* () {
@@ -135,13 +136,14 @@ function kindOf(flags: readonly number[] | undefined): { readonly zero: boolean;
   };
 }
 
-function bitmapContext(bitmap: string): string {
-  return `qemu:dirty-bitmap:${bitmap}`;
+function bitmapContext(bitmap: string | true): string {
+  return `qemu:dirty-bitmap:${bitmap === true ? '' : bitmap}`;
 }
 
-function noBitmap(bitmap: string): HawserError {
+function noBitmap(bitmap: string | true): HawserError {
+  const which = bitmap === true ? '' : ` "${bitmap}"`;
   return new HawserError(
     'not-found',
-    `The NBD server exports no dirty bitmap "${bitmap}" here. Export it (qemu-nbd --bitmap), or ask for all extents.`,
+    `The NBD server exports no dirty bitmap${which} here. Export it (qemu-nbd --bitmap), or ask for all extents.`,
   );
 }

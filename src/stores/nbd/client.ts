@@ -10,7 +10,7 @@ export interface NbdOptions {
   readonly address: NbdAddress;
   /** The server's default export unless said. */
   readonly exportName?: string;
-  /** Names of meta contexts that are wanted; see `NbdExport.contexts` for those that were given. */
+  /** Meta contexts that are wanted, see `HandshakeRequest`; `NbdExport.contexts` has those that were given. */
   readonly contexts?: readonly string[];
   /** Without it the connection is in the clear, and a server that wants TLS refuses it. */
   readonly tls?: NbdTls;

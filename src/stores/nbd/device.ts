@@ -10,8 +10,8 @@ import { isRefusal } from './failure.ts';
 export interface NbdDeviceOptions extends Omit<NbdOptions, 'contexts'> {
   /** Also an export that could be written is only read. */
   readonly readOnly?: boolean;
-  /** Name of a dirty bitmap that the server exports. */
-  readonly bitmap?: string;
+  /** Name of a dirty bitmap that the server exports; true: whichever it exports. */
+  readonly bitmap?: string | true;
   /** Bytes, where the content ends before the export does: QEMU counts in sectors of 512. */
   readonly size?: number;
 }

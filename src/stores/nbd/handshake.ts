@@ -18,7 +18,10 @@ import { type NbdTls, type Transport, violation } from './transport.ts';
 
 export interface HandshakeRequest {
   readonly exportName: string;
-  /** Asked for by name; what the server does not offer is left out of the answer. */
+  /**
+   * Asked for by name, or the first one of a namespace (`qemu:dirty-bitmap:`); what the server does not offer is
+   * left out of the answer.
+   */
   readonly contexts: readonly string[];
   readonly tls?: NbdTls | undefined;
   /** What the certificate must be of when TLS names nobody. */
@@ -116,8 +119,11 @@ class Handshake {
     if (reply.type !== optionReply.ack) throw this.#broken(`reply ${reply.type} to option ${kind}`);
   }
 
-  async contexts({ exportName, contexts }: HandshakeRequest): Promise<Map<number, string>> {
-    this.#transport.send(encodeMetaContexts(exportName, contexts));
+  async contexts({ exportName, contexts: wanted }: HandshakeRequest): Promise<Map<number, string>> {
+    const contexts: string[] = [];
+    for (const name of wanted)
+      contexts.push(name.endsWith(':') ? ((await this.#firstOf(exportName, name)) ?? name) : name);
+    this.#transport.send(encodeMetaContexts(option.setMetaContext, exportName, contexts));
     const given = new Map<number, string>();
     for await (const { type, data } of this.#replies(option.setMetaContext)) {
       // A server without contexts, or one that knows none of these for this export: the export is there all the same.
@@ -128,6 +134,20 @@ class Handshake {
       given.set(data.readUInt32BE(0), name);
     }
     return given;
+  }
+
+  /** The first context of a namespace. */
+  async #firstOf(exportName: string, namespace: string): Promise<string | undefined> {
+    this.#transport.send(encodeMetaContexts(option.listMetaContext, exportName, [namespace]));
+    let first: string | undefined;
+    for await (const { type, data } of this.#replies(option.listMetaContext)) {
+      if (isError(type)) return undefined;
+      if (type !== optionReply.metaContext || data.length < 4)
+        throw this.#broken(`reply ${type} to a list of contexts`);
+      const name = data.toString('utf8', 4);
+      if (name.startsWith(namespace) && name.length > namespace.length) first ??= name;
+    }
+    return first;
   }
 
   async go(exportName: string): Promise<{ size: number; flags: number; blocks: BlockSizes }> {

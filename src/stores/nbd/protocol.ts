@@ -9,7 +9,14 @@ export const NBD_MAGIC = 0x4e42444d41474943n;
 export const OPTION_MAGIC = 0x49484156454f5054n;
 export const handshakeFlag = { fixedNewstyle: 1, noZeroes: 2 } as const;
 
-export const option = { abort: 2, startTls: 5, go: 7, structuredReply: 8, setMetaContext: 10 } as const;
+export const option = {
+  abort: 2,
+  startTls: 5,
+  go: 7,
+  structuredReply: 8,
+  listMetaContext: 9,
+  setMetaContext: 10,
+} as const;
 
 /** u64 magic, u32 option, u32 type, u32 length. */
 export const OPTION_REPLY_BYTES = 20;
@@ -111,13 +118,11 @@ export function encodeGo(exportName: string): Buffer {
   return encodeOption(option.go, Buffer.concat([name, wanted]));
 }
 
-export function encodeMetaContexts(exportName: string, contexts: readonly string[]): Buffer {
+/** `kind` is listMetaContext or setMetaContext. */
+export function encodeMetaContexts(kind: number, exportName: string, contexts: readonly string[]): Buffer {
   const count = Buffer.alloc(4);
   count.writeUInt32BE(contexts.length);
-  return encodeOption(
-    option.setMetaContext,
-    Buffer.concat([lengthPrefixed(exportName), count, ...contexts.map(lengthPrefixed)]),
-  );
+  return encodeOption(kind, Buffer.concat([lengthPrefixed(exportName), count, ...contexts.map(lengthPrefixed)]));
 }
 
 function lengthPrefixed(text: string): Buffer {
