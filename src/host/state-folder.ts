@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { HawserError } from '../core/errors.ts';
 import { imageFormats } from '../core/formats.ts';
 import { statesOf, uploadStates } from '../core/states.ts';
-import type { StateFolder, UploadRecord } from '../service/host/ports.ts';
+import type { KeptRecords, StateFolder, UnreadableRecord, UploadRecord } from '../service/host/ports.ts';
 import { readIfThere, removeFile, syncFolder, writeFileAtomic } from './atomic-file.ts';
 import { bootDigest, JournalFile } from './journal-file.ts';
 
@@ -66,25 +66,40 @@ export async function openStateFolder(path: string): Promise<StateFolder & { rea
   };
 }
 
-async function listRecords(folder: string): Promise<readonly UploadRecord[]> {
+async function listRecords(folder: string): Promise<KeptRecords> {
   const names = await readdir(folder);
   const records: UploadRecord[] = [];
+  const unreadable: UnreadableRecord[] = [];
   for (const name of names) {
-    if (name.endsWith('.json')) records.push(parseRecord(await readFile(join(folder, name), 'utf8'), name));
-    else if (name.endsWith('.new')) await removeFile(join(folder, name));
-    else if (!names.includes(name.replace(/\.journal$/, '.json'))) await removeFile(join(folder, name));
+    if (isRecord(name)) {
+      const found = await readRecord(join(folder, name), name);
+      if ('problem' in found) unreadable.push(found);
+      else records.push(found);
+    } else if (name.endsWith('.new')) await removeFile(join(folder, name));
+    else if (name.endsWith('.journal') && !names.includes(name.replace(/\.journal$/, '.json')))
+      await removeFile(join(folder, name));
   }
-  return records;
+  return { records, unreadable };
 }
 
-function parseRecord(text: string, name: string): UploadRecord {
+/** Anything else was put there by somebody. */
+function isRecord(name: string): boolean {
+  return name.endsWith('.json') && z.uuid().safeParse(name.slice(0, -'.json'.length)).success;
+}
+
+async function readRecord(path: string, name: string): Promise<UploadRecord | UnreadableRecord> {
+  let text = '';
   try {
+    text = await readFile(path, 'utf8');
     return uploadRecord.parse(JSON.parse(text));
   } catch (cause) {
-    throw new HawserError(
-      'corrupt',
-      `The agent's record ${name} cannot be read, so its upload cannot be taken up. Move it and its journal out of the folder agent/uploads to go on without it.`,
+    const problem = new HawserError(
+      'store-failed',
+      `The agent's record ${name} of this upload cannot be read. Its bytes and its journal are kept: restore agent/uploads/${name} from a backup and start the agent again, or cancel the upload.`,
       { cause },
     );
+    // Which generation it is of: reports of another one are not heard.
+    const generation = Number(/"generation":(\d{1,15})/.exec(text)?.[1] ?? 1);
+    return { uploadId: name.replace(/\.json$/, ''), generation, problem };
   }
 }

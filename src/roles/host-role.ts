@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/schema.ts';
 import type { HttpServer } from '../doors/_http/server.ts';
@@ -13,10 +12,9 @@ import { socketPath } from '../host/socket-path.ts';
 import { openStateFolder } from '../host/state-folder.ts';
 import { openSocketMover } from '../native/socket-mover.ts';
 import { HostAgent, type Membership } from '../service/host/host-agent.ts';
-import type { HostLog, HostStore } from '../service/host/ports.ts';
-import { openStore } from '../stores/index.ts';
-import { withCount } from '../stores/layers/count.ts';
+import type { HostLog } from '../service/host/ports.ts';
 import { openTickets, startImageio } from './imageio-part.ts';
+import { openStores } from './open-stores.ts';
 import { pullMeans } from './pull-means.ts';
 import { uploadServerMeans } from './upload-server-means.ts';
 
@@ -53,24 +51,7 @@ export interface HostRoleParts {
 /** The agent on this machine: its Stores, its state, the link on a unix socket and the routes of the data listener. */
 export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const { config, folder, version, log } = parts;
-  const wanted =
-    config.stores.length > 0
-      ? config.stores
-      : [{ name: 'default', driver: 'file' as const, path: folder.at('stores', 'default'), tags: [] }];
-  const identity = await folder.identity(
-    wanted.map(({ name }) => name),
-    randomUUID,
-    config.host.name,
-  );
-  const stores: HostStore[] = [];
-  const counts: StoreCounts[] = [];
-  for (const { name, driver, path, tags } of wanted) {
-    const { store, count } = withCount(
-      await openStore({ driver, name, path: path === '' ? folder.at('stores', name) : path }),
-    );
-    counts.push({ name, count });
-    stores.push({ storeId: identity.stores[name] ?? randomUUID(), name, store, tags });
-  }
+  const { stores, counts, identity } = await openStores(config, folder, log);
   const state = await openStateFolder(folder.at('agent'));
   const hashes = new HashPool(Math.min(4, availableParallelism()));
   const mover = openSocketMover();

@@ -38,7 +38,11 @@ export class HostUploads {
 
   /** Takes up what is there. One that cannot be taken up is reported with the reason; its bytes stay. */
   async recover(): Promise<void> {
-    for (const record of await this.#parts.state.list()) {
+    const { records, unreadable } = await this.#parts.state.list();
+    for (const { uploadId, generation, problem } of unreadable) {
+      this.#break({ uploadId, generation, state: 'open', declaredSize: null }, problem);
+    }
+    for (const record of records) {
       const host = this.#parts.stores.get(record.storeId);
       if (host === undefined) {
         this.#parts.log.warn({ event: 'upload.store-missing', uploadId: record.uploadId, storeId: record.storeId });
@@ -47,9 +51,7 @@ export class HostUploads {
       try {
         await this.#recoverOne(record, host.store);
       } catch (error) {
-        const { code, message } = toHawserError(error, 'store-failed');
-        this.#broken.push(brokenReport(record, { code, message }));
-        this.#parts.log.warn({ event: 'upload.not-recovered', uploadId: record.uploadId, code, reason: message });
+        this.#break(record, toHawserError(error, 'store-failed'));
       }
     }
   }
@@ -103,7 +105,7 @@ export class HostUploads {
   async discard(uploadId: string, generation: number): Promise<void> {
     await this.#opening.get(uploadId)?.catch(() => {}); // one that cannot be opened leaves nothing
     const upload = this.#uploads.get(uploadId);
-    if (upload === undefined) return;
+    if (upload === undefined) return this.#forgetBroken(uploadId);
     if (generation < upload.record.generation) throw stale(generation, upload.record.generation);
     this.#uploads.delete(uploadId);
     await upload.discardAll(new HawserError('cancelled', 'The upload was cancelled; nothing of it is kept.'));
@@ -161,6 +163,17 @@ export class HostUploads {
       await this.#parts.state.remove(uploadId);
       throw error;
     }
+  }
+
+  #break(about: ReportedAbout, { code, message }: HawserError): void {
+    this.#broken.push(brokenReport(about, { code, message }));
+    this.#parts.log.warn({ event: 'upload.not-recovered', uploadId: about.uploadId, code, reason: message });
+  }
+
+  /** It is told no more; what there is of it stays for a person to look at. */
+  #forgetBroken(uploadId: string): void {
+    const place = this.#broken.findIndex((report) => report.uploadId === uploadId);
+    if (place >= 0) this.#broken.splice(place, 1);
   }
 
   async #recoverOne(record: UploadRecord, store: Store): Promise<void> {
@@ -261,9 +274,11 @@ export class HostUploads {
   }
 }
 
+type ReportedAbout = Pick<UploadReport, 'uploadId' | 'generation' | 'state' | 'declaredSize'>;
+
 /** The host cannot get at its bytes now; the next start tries again. */
 function brokenReport(
-  record: UploadRecord,
+  record: ReportedAbout,
   problem: { readonly code: string; readonly message: string },
 ): UploadReport {
   const { uploadId, generation, state, declaredSize } = record;

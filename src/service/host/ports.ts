@@ -1,4 +1,5 @@
 import type { ByteSource } from '../../core/bytes.ts';
+import type { HawserError } from '../../core/errors.ts';
 import type { DeclaredFormat } from '../../core/nouns.ts';
 import type { Range } from '../../core/range.ts';
 import type { UploadState } from '../../core/states.ts';
@@ -34,6 +35,18 @@ export interface UploadRecord {
   readonly sealed: SealedFacts | null;
 }
 
+export interface KeptRecords {
+  readonly records: readonly UploadRecord[];
+  readonly unreadable: readonly UnreadableRecord[];
+}
+
+/** One that is kept as it is, for a person to look at. */
+export interface UnreadableRecord {
+  readonly uploadId: string;
+  readonly generation: number;
+  readonly problem: HawserError;
+}
+
 export interface SealedFacts {
   readonly size: number;
   readonly storedSize: number;
@@ -48,7 +61,7 @@ export interface SealedFacts {
 export interface StateFolder {
   /** SHA-256 of the boot id of the machine. */
   readonly boot: Buffer;
-  list(): Promise<readonly UploadRecord[]>;
+  list(): Promise<KeptRecords>;
   save(record: UploadRecord): Promise<void>;
   journal(uploadId: string): Promise<UploadJournal & AsyncDisposable>;
   remove(uploadId: string): Promise<void>;
