@@ -92,6 +92,7 @@ async function start(
     agent: urlOf(door.app, { keys: member.keys }),
     data: urlOf(data.server, data.tls),
     agentUnix: `unix:${data.host.socket}`,
+    ...(data.host.grpcAddress === undefined ? {} : { longhornGrpc: data.host.grpcAddress }),
     ...data.host.imageio,
   };
   await folder.announce(addresses);

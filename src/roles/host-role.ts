@@ -9,11 +9,13 @@ import { HashPool } from '../engine/hash-pool.ts';
 import { SlabPool } from '../engine/slab-pool.ts';
 import type { DataFolder } from '../host/data-folder.ts';
 import { socketPath } from '../host/socket-path.ts';
+import { openNamedImages } from '../host/named-image-folder.ts';
 import { openStateFolder } from '../host/state-folder.ts';
 import { openSocketMover } from '../native/socket-mover.ts';
 import { HostAgent, type Membership } from '../service/host/host-agent.ts';
 import type { HostLog } from '../service/host/ports.ts';
 import { openTickets, startImageio } from './imageio-part.ts';
+import { startGrpc } from './grpc-part.ts';
 import { openStores } from './open-stores.ts';
 import { pullMeans } from './pull-means.ts';
 import { uploadServerMeans } from './upload-server-means.ts';
@@ -25,6 +27,8 @@ export interface HostRole extends AsyncDisposable {
   readonly agent: HostAgent;
   readonly bootId: string;
   readonly socket: string;
+  /** Where Longhorn's gRPC calls are answered, if anywhere. */
+  readonly grpcAddress: string | undefined;
   /** Of the imageio door, as in `run/addresses.json`. */
   readonly imageio: Readonly<Record<string, string>>;
   /** For metrics. */
@@ -58,7 +62,9 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const slabs = new SlabPool(SLABS);
   await using undo = new AsyncDisposableStack();
   const tickets = await openTickets({ config, folder, slabs, bootId: state.bootId, log }, undo);
+  const named = await openNamedImages(folder.at('agent', 'named'));
   const agent = await HostAgent.start({
+    named,
     hostId: identity.hostId,
     name: identity.name,
     bootId: state.bootId,
@@ -83,6 +89,8 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     log,
   });
   await dataDoor(parts.dataServer, { plane: agent.plane, tickets: agent.tickets });
+  const grpc = await startGrpc({ config, agent, named, tls: parts.uploadServerTls(), version, log });
+  undo.defer(async () => grpc?.close());
   const door = createLinkDoor(agent);
   const socket = await socketPath(folder.at('run'), 'agent.sock');
   await door.listen({ path: socket });
@@ -93,6 +101,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     imageio,
     bootId: state.bootId,
     socket,
+    grpcAddress: grpc?.address,
     counts,
     async quiet() {
       await tickets.close();

@@ -1,10 +1,8 @@
-import type { FastifyRequest } from 'fastify';
 import type { Config } from '../config/schema.ts';
 import { HawserError } from '../core/errors.ts';
-import type { Actor } from '../core/nouns.ts';
 import type { HttpServer } from '../doors/_http/server.ts';
 import { authenticate } from '../doors/api/authenticate.ts';
-import { longhornDoor } from '../doors/longhorn/longhorn-door.ts';
+import { type LonghornSettings, longhornDoor } from '../doors/longhorn/longhorn-door.ts';
 import type { Control } from '../service/control/control.ts';
 import type { ControlKeys } from './control-part.ts';
 
@@ -21,21 +19,25 @@ export async function mountLonghorn(server: HttpServer, parts: LonghornParts): P
   const { config, control, controlKeys, dataCa } = parts;
   const publicUrl = config.publicUrl === '' ? undefined : config.publicUrl;
   const publicOrigin = publicUrl === undefined ? undefined : new URL(publicUrl).origin;
-  const known = (request: FastifyRequest) => authenticate(request, { accounts: control.accounts, publicOrigin });
+  const known: Authenticate = (request) => authenticate(request, { accounts: control.accounts, publicOrigin });
   await longhornDoor(server, {
     useCases: control,
-    authenticate: config.longhorn.open === 'on' ? (request) => anybody(request, known) : known,
+    authenticate: config.longhorn.open === 'on' ? orAnybody(known) : known,
     uploadServerKeys: () => (config.longhorn.openUploadServers === 'on' ? undefined : controlKeys()),
     publicUrl,
     dataCa,
   });
 }
 
-/** Who says who they are is taken at their word's proof; everybody else is `longhorn`, who may do all. */
-async function anybody(request: FastifyRequest, known: (request: FastifyRequest) => Promise<Actor>): Promise<Actor> {
-  if (request.headers.authorization !== undefined) return known(request);
-  if (request.headers['sec-fetch-site'] === 'cross-site') {
-    throw new HawserError('forbidden', 'A page of another site made this browser ask; that is never let in.');
-  }
-  return { user: 'longhorn', role: 'admin' };
+type Authenticate = LonghornSettings['authenticate'];
+
+/** Who says who they are must prove it; everybody else is `longhorn`, who may do all. */
+function orAnybody(known: Authenticate): Authenticate {
+  return async (request) => {
+    if (request.headers.authorization !== undefined) return known(request);
+    if (request.headers['sec-fetch-site'] === 'cross-site') {
+      throw new HawserError('forbidden', 'A page of another site made this browser ask; that is never let in.');
+    }
+    return { user: 'longhorn', role: 'admin' };
+  };
 }

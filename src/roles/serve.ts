@@ -88,6 +88,7 @@ async function start(
     api: urlOf(api.server, tls.main),
     data: urlOf(dataServer, tls.data),
     agent: `unix:${host.socket}`,
+    ...(host.grpcAddress === undefined ? {} : { longhornGrpc: host.grpcAddress }),
     ...(part.agentListener === undefined ? {} : { control: part.agentListener }),
     ...host.imageio,
   };

@@ -43,5 +43,8 @@ export function uploadServerTls(
   keys: { readonly key: string; readonly cert: string; readonly authority: string },
 ): UploadServerTls | undefined {
   if (config.longhorn.openUploadServers === 'on') return undefined;
-  return { key: keys.key, cert: keys.cert, ca: keys.authority, mayConnect: ({ unit }) => unit === 'control' };
+  // With gRPC other agents send what they were asked for.
+  const peers = config.longhorn.grpcListen !== '';
+  const mayConnect = ({ unit }: { readonly unit: string }) => unit === 'control' || (peers && unit === 'agent');
+  return { key: keys.key, cert: keys.cert, ca: keys.authority, mayConnect };
 }

@@ -161,6 +161,7 @@ export async function callOpen(context: Context, upload: UploadRow): Promise<voi
       upload.expectedDigest === null || upload.expectedDigest.algorithm === 'tree-sha256'
         ? []
         : [upload.expectedDigest.algorithm],
+    image: { id: upload.imageId, name: upload.name },
   });
 }
 

@@ -43,6 +43,7 @@ export class UploadServers {
   readonly #parts: UploadServersParts;
   readonly #servers = new Map<string, Promise<Server>>();
   readonly #lingering = new Map<string, NodeJS.Timeout>();
+  readonly #listening = new Map<string, number>();
 
   constructor(parts: UploadServersParts) {
     this.#parts = parts;
@@ -67,12 +68,18 @@ export class UploadServers {
     return { address: this.#parts.listeners.address(), port: listener.port };
   }
 
+  /** Where the server of this Upload listens; 0: it has none. */
+  portOf(uploadId: string): number {
+    return this.#listening.get(uploadId) ?? 0;
+  }
+
   /** Its port is given back; what was received stays. Repeatable. */
   async shut(uploadId: string): Promise<void> {
     const server = await this.#servers.get(uploadId)?.catch(() => undefined);
     if (server?.listener === undefined) return;
     const { listener } = server;
     server.listener = undefined;
+    this.#listening.delete(uploadId);
     await server.table.setPort(0);
     await listener.close();
     this.#parts.log.info({ event: 'upload-server.closed', uploadId, port: listener.port });
@@ -149,6 +156,7 @@ export class UploadServers {
       try {
         const listener = await this.#parts.listeners.listen(wire, port);
         server.listener = listener;
+        this.#listening.set(uploadId, listener.port);
         await server.table.setPort(listener.port);
         this.#parts.log.info({ event: 'upload-server.launched', uploadId, port: listener.port });
         return listener;
