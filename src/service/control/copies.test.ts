@@ -3,6 +3,7 @@ import { admin, alice, bob, type TestControl, testControl, until } from '../../.
 import { PlainAgent } from '../../../test/plain-agent.ts';
 import { type TestPostgres, testPostgres } from '../../../test/postgres.ts';
 import type { Copy, Image, Placement, Task } from '../../core/nouns.ts';
+import type { OpenDatabase } from '../../db/open.ts';
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -28,17 +29,21 @@ function host(name: string, ...stores: string[]): PlainAgent {
 class Stage implements AsyncDisposable {
   readonly test: TestControl;
   readonly agents: readonly PlainAgent[];
-  readonly #database: string;
+  readonly #open: OpenDatabase & { readonly name: string };
 
-  private constructor(ready: TestControl, agents: readonly PlainAgent[], database: string) {
+  private constructor(
+    ready: TestControl,
+    agents: readonly PlainAgent[],
+    open: OpenDatabase & { readonly name: string },
+  ) {
     this.test = ready;
     this.agents = agents;
-    this.#database = database;
+    this.#open = open;
   }
 
   static async set(agents: readonly PlainAgent[], copies: Readonly<Record<string, unknown>> = {}): Promise<Stage> {
     const open = await postgres.open();
-    return new Stage(await testControl(open, agents, {}, {}, copies), agents, open.name);
+    return new Stage(await testControl(open, agents, {}, {}, copies), agents, open);
   }
 
   get control() {
@@ -89,7 +94,7 @@ class Stage implements AsyncDisposable {
   /** As if its agent had been silent for so long. */
   async silent(agent: PlainAgent, seconds: number): Promise<void> {
     await postgres.query(
-      this.#database,
+      this.#open.name,
       `update hosts set online = false, seen_at = now() - interval '${seconds} s' where id = '${agent.hostId}'`,
     );
   }
@@ -101,6 +106,7 @@ class Stage implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.test[Symbol.asyncDispose]();
+    await this.#open[Symbol.asyncDispose]();
   }
 }
 
