@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { ByteSink, ByteSource } from '../../core/bytes.ts';
 import { HawserError } from '../../core/errors.ts';
 import type { DeviceTicket } from '../../service/host/ticket.ts';
+import type { OpenSink } from '../../service/host/ticket-device.ts';
 import { bodySource } from '../_http/body-source.ts';
 import { responseSink } from '../_http/response-sink.ts';
 import { parseJson, repr, toJson, type Value } from './python-words.ts';
@@ -14,6 +15,12 @@ export class Connection {
   readonly #tickets = new Set<DeviceTicket>();
   /** Until a ticket is shown. */
   idleMs = 60_000;
+  /** Resolves when the request before has been answered: one after the other, also when they come at once. */
+  turn: Promise<void> = Promise.resolve();
+  /** Requests that wait for that. */
+  waiting = 0;
+  /** An answer has said so. */
+  closing = false;
 
   constructor(socket: Socket, fault: (error: unknown) => void) {
     this.socket = socket;
@@ -120,11 +127,19 @@ export class Exchange {
           this.#taken += chunk.length;
           return watch.around(take(chunk));
         };
+        const cut = new AbortController();
+        const cutWhenRead = () => {
+          if (watch.busy || this.request.readableLength > 0) return void setImmediate(cutWhenRead);
+          cut.abort(this.#endsShort());
+        };
+        if (this.#short.signal.aborted) setImmediate(cutWhenRead);
+        else this.#short.signal.addEventListener('abort', cutWhenRead, { once: true });
         try {
-          await source.drain(counted, AbortSignal.any([signal, watch.signal, this.#short.signal]));
+          await source.drain(counted, AbortSignal.any([signal, watch.signal, cut.signal]));
           this.#read = true;
         } finally {
           watch.end();
+          this.#short.signal.removeEventListener('abort', cutWhenRead);
         }
       },
       ...(source.lend === undefined ? {} : { lend: source.lend }),
@@ -133,20 +148,15 @@ export class Exchange {
 
   /** The client has said that nothing more comes, in the middle of the body. */
   endedShort(): void {
-    const wanted = Number(this.contentLength ?? 0n);
-    this.#short.abort(new HawserError('incomplete', `Requested ${wanted} bytes, available ${this.#taken} bytes`));
+    this.#short.abort();
   }
 
-  /** Begins an answer of `length` bytes that come through the sink. `gone` fires when the client is. */
-  begin(status: number, length: bigint | number): { readonly sink: ByteSink; readonly gone: AbortSignal } {
-    this.#writeHead(status, { 'content-length': String(length) });
-    const { sink, signal } = responseSink(this.response);
-    return { gone: signal, sink: patient(sink, this.connection) };
-  }
-
-  /** Begins an answer whose length is not known; it comes chunked. */
-  beginChunked(status: number): { readonly sink: ByteSink; readonly gone: AbortSignal } {
-    this.#writeHead(status, {});
+  /** Begins an answer of `length` bytes (null: chunked) that come through the sink; `stop` cuts it. */
+  begin(status: number, length: number | null, stop: AbortSignal): OpenSink {
+    stop.throwIfAborted();
+    // The connection is closed before anybody uses the buffers again that are on their way into it.
+    stop.addEventListener('abort', () => this.cut(), { once: true });
+    this.#writeHead(status, length === null ? {} : { 'content-length': String(length) });
     const { sink, signal } = responseSink(this.response);
     return { gone: signal, sink: patient(sink, this.connection) };
   }
@@ -193,9 +203,15 @@ export class Exchange {
     response.sendDate = false;
     for (const [name, value] of Object.entries({ ...this.#headers, ...headers })) response.setHeader(name, value);
     // No "keep-alive" either: in HTTP/1.1 it goes without saying.
-    if (this.#close) response.setHeader('connection', 'close');
-    else response.removeHeader('connection');
+    if (this.#close) {
+      this.connection.closing = true;
+      response.setHeader('connection', 'close');
+    } else response.removeHeader('connection');
     response.writeHead(status);
+  }
+
+  #endsShort(): HawserError {
+    return new HawserError('incomplete', `Requested ${this.contentLength ?? 0} bytes, available ${this.#taken} bytes`);
   }
 
   #hasUnreadBody(): boolean {
@@ -236,6 +252,10 @@ class IdleWatch {
 
   get signal(): AbortSignal {
     return this.#stop.signal;
+  }
+
+  get busy(): boolean {
+    return this.#busy;
   }
 
   /** It is our turn while `work` lasts. */

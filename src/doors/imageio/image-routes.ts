@@ -69,8 +69,8 @@ export async function options(exchange: Exchange, settings: ImageSettings, id: s
 export async function get(exchange: Exchange, settings: ImageSettings, id: string): Promise<void> {
   allowOrigins(exchange, '*');
   const answer = await readAnswer(exchange, settings, id);
-  const { sink, gone } = exchange.begin(answer.status, answer.length);
-  await answer.device.send({ offset: answer.offset, length: answer.length }, sink, gone);
+  const { status, offset, length } = answer;
+  await answer.device.send({ offset, length }, (stop) => exchange.begin(status, length, stop));
   await exchange.end();
 }
 

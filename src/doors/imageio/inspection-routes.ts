@@ -21,7 +21,7 @@ export async function extents(exchange: Exchange, settings: ImageSettings, id: s
   const range = partOf(exchange, device.size);
   exchange.setHeader('content-type', 'application/json');
   await device.look(async (signal) => {
-    const list = new JsonList(exchange);
+    const list = new JsonList(exchange, signal);
     try {
       if (context === 'zero') {
         for await (const { offset, length, zero, hole } of device.extents(range, signal)) {
@@ -80,19 +80,21 @@ function naturalQuery(exchange: Exchange, name: string): number | undefined {
 /** A JSON list that is sent at once while it is short, and piece by piece when it is not: its memory does not grow. */
 class JsonList {
   readonly #exchange: Exchange;
+  readonly #stop: AbortSignal;
   #text = '[';
   #first = true;
   #sink: ByteSink | undefined;
 
-  constructor(exchange: Exchange) {
+  constructor(exchange: Exchange, stop: AbortSignal) {
     this.#exchange = exchange;
+    this.#stop = stop;
   }
 
   async add(item: Dict): Promise<void> {
     this.#text += `${this.#first ? '' : ', '}${toJson(item)}`;
     this.#first = false;
     if (this.#text.length < BUFFERED) return;
-    this.#sink ??= this.#exchange.beginChunked(200).sink;
+    this.#sink ??= this.#exchange.begin(200, null, this.#stop).sink;
     const text = this.#text;
     this.#text = '';
     await this.#sink.write(Buffer.from(text));

@@ -31,6 +31,8 @@ export interface Listener {
 
 /** Longest request line that is read, bytes. */
 const MOST_REQUEST_LINE = 4096;
+/** Requests of one connection that may wait for the one before; no client sends that many at once. */
+const MOST_WAITING = 100;
 const methods = new Set(['GET', 'PUT', 'PATCH', 'POST', 'DELETE', 'OPTIONS', 'HEAD']);
 
 /** An HTTP/1.1 server as clients of the wire expect it; not listening yet. */
@@ -107,6 +109,13 @@ class Serving {
     const connection = this.#connections.get(socket);
     if (connection === undefined) return void socket.destroy();
     const { serverName, now } = this.#settings;
+    request.on('error', () => {}); // seen by whoever reads the body
+    if (++connection.waiting > MOST_WAITING) return void socket.destroy();
+    const before = connection.turn;
+    connection.turn = new Promise((resolve) => response.once('close', resolve));
+    await before;
+    connection.waiting--;
+    if (connection.closing || socket.destroyed) return;
     const exchange = new Exchange({ request, response, connection, serverName, now: now() });
     this.#current.set(socket, exchange);
     socket.setTimeout(0); // while a request is served its own watches count
@@ -115,7 +124,6 @@ class Serving {
       if (!socket.destroyed) socket.setTimeout(Math.min(connection.idleMs, 2 ** 31 - 1));
       this.#settings.answered?.(exchange.method, response.statusCode);
     });
-    request.on('error', () => {}); // seen by whoever reads the body
     try {
       mustBeShort(request);
       if (!methods.has(exchange.method)) throw new WireError(405, `Invalid method ${repr(exchange.method)}`);

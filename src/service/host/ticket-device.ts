@@ -16,6 +16,12 @@ export interface TicketMeans extends DeviceMeans {
   readonly counts: TicketCounts;
 }
 
+export interface OpenSink {
+  readonly sink: ByteSink;
+  /** Fires when the client is gone. */
+  readonly gone: AbortSignal;
+}
+
 /**
  * The Device of a ticket as one connection may use it. Every call is an operation of the ticket: refused with
  * `cancelled` once that is, counted, renewing. Ranges must lie below `size` for reading and below the ticket's own size
@@ -75,12 +81,17 @@ export class TicketDevice {
     await this.#changing({ kind: 'flush', range: { offset: 0, length: 0 }, flush: true }, async () => {});
   }
 
-  /** `gone` fires when the client is. */
-  async send(range: Range, sink: ByteSink, gone: AbortSignal): Promise<void> {
+  /**
+   * `begin` opens the sink. When the signal that it is given fires the sink must reject what it was given, and
+   * look at it no more, as a client that takes nothing would otherwise hold the end of the ticket up.
+   */
+  async send(range: Range, begin: (stop: AbortSignal) => OpenSink): Promise<void> {
     const { device } = this.#opened;
-    await this.#run('read', range, (operation, onBytes) =>
-      sendFromDevice({ device, range, means: this.#means, onBytes }, sink, AbortSignal.any([operation.signal, gone])),
-    );
+    await this.#run('read', range, (operation, onBytes) => {
+      const { sink, gone } = begin(operation.signal);
+      const signal = AbortSignal.any([operation.signal, gone]);
+      return sendFromDevice({ device, range, means: this.#means, onBytes }, sink, signal);
+    });
   }
 
   /** hex. */
