@@ -164,6 +164,8 @@ export interface BlockReader extends AsyncDisposable {
   readonly size: number;
   /** As in ObjectStat. */
   readonly fingerprint: string;
+  /** Descriptor of the object's file, for reading, until the reader is disposed of; absent where there is none. */
+  readonly fd?: number | undefined;
 
   /** Fills `into` from `offset` or throws `out-of-range`; several calls may be outstanding. */
   read(into: Uint8Array, offset: number): Promise<void>;

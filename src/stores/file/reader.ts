@@ -11,14 +11,14 @@ import type { FileFacts } from './folder.ts';
 export class FileReader implements BlockReader {
   readonly size: number;
   readonly fingerprint: string;
+  readonly fd: number;
   readonly #store: string;
-  readonly #fd: number;
   #outstanding = 0;
   #closing: PromiseWithResolvers<void> | undefined;
 
   constructor(store: string, fd: number, facts: FileFacts) {
     this.#store = store;
-    this.#fd = fd;
+    this.fd = fd;
     this.size = facts.size;
     this.fingerprint = facts.fingerprint;
   }
@@ -28,7 +28,7 @@ export class FileReader implements BlockReader {
     checkInside(offset, into.length, this.size);
     this.#outstanding++;
     try {
-      const got = await readUpTo(this.#fd, into, offset);
+      const got = await readUpTo(this.fd, into, offset);
       if (got < into.length) throw this.#shrunk();
     } catch (error) {
       throw fileFailure(error, this.#store, 'read');
@@ -40,7 +40,7 @@ export class FileReader implements BlockReader {
 
   async *extents(range: Range): AsyncGenerator<Extent> {
     checkInside(range.offset, range.length, this.size);
-    const extents = localExtents(this.#fd, rangeEnd(range), range.offset);
+    const extents = localExtents(this.fd, rangeEnd(range), range.offset);
     for (;;) {
       this.#checkOpen();
       const next = this.#next(extents);
@@ -54,7 +54,7 @@ export class FileReader implements BlockReader {
     this.#closing = Promise.withResolvers();
     if (this.#outstanding === 0) this.#closing.resolve();
     await this.#closing.promise;
-    await closeFile(this.#fd);
+    await closeFile(this.fd);
   }
 
   #next(extents: Iterator<Extent, void>): Extent | undefined {

@@ -133,6 +133,7 @@ class LayeredWriter implements BlockWriter {
 }
 
 class LayeredReader implements BlockReader {
+  readonly fd: number | undefined;
   readonly size: number;
   readonly fingerprint: string;
   readonly #key: string;
@@ -142,6 +143,7 @@ class LayeredReader implements BlockReader {
   constructor(key: string, inner: BlockReader, around: Around) {
     this.size = inner.size;
     this.fingerprint = inner.fingerprint;
+    this.fd = inner.fd;
     this.#key = key;
     this.#inner = inner;
     this.#around = around;

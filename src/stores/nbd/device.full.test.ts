@@ -175,7 +175,10 @@ testWith('qemu-nbd', 'qemu-img')(
     expect(into.equals(content)).toBe(true);
     const data = [];
     for await (const extent of first.extents({ offset: 0, length: first.size })) if (!extent.zero) data.push(extent);
-    expect(data).toEqual([{ offset: at, length: 3 * 2 ** 20 + 65536, zero: false, hole: false }]);
+    // How much of its last cluster the filesystem below gave space to is not ours to say.
+    expect(data).toEqual([{ offset: at, length: expect.any(Number), zero: false, hole: false }]);
+    expect(data[0]?.length).toBeGreaterThanOrEqual(content.length);
+    expect(data[0]?.length).toBeLessThanOrEqual(3 * 2 ** 20 + 65536);
     const dirty = [];
     for await (const extent of first.dirty?.({ offset: 0, length: first.size }) ?? []) dirty.push(extent);
     expect(dirty).toEqual([
