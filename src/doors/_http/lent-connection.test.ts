@@ -1,18 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { pino } from 'pino';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { MoveEvents, MoveRequest, Mover } from '../../core/mover.ts';
 import { rangeEnd } from '../../core/range.ts';
 import { receiveBody } from '../../engine/receive.ts';
 import { makeRig, type Rig, sourceOf, treeOf } from '../../engine/testing/rig.ts';
+import { ownTlsKeys, type TlsKeys } from '../../host/tls.ts';
 import { openSocketMover } from '../../native/socket-mover.ts';
 import { openFileStore } from '../../stores/file/store.ts';
 import type { Store } from '../../stores/store.ts';
 import { bodySource } from './body-source.ts';
 import { createLingering, usualLinger } from './lingering.ts';
+import { createServer as createListener } from './server.ts';
 
 const MiB = 1024 * 1024;
 
@@ -366,4 +373,57 @@ test('two bodies at once of the ordinary path and of the mover', async () => {
   await client.until(/took 5242880\n/);
   expect(await ordinary).toBe(4 * MiB);
   await expectContent(stage, bytes);
+});
+
+/** The listener that doors get; a route lends the connection, gives it back untouched and reads the body. */
+async function listening(tls?: TlsKeys) {
+  const app = createListener({ log: pino({ level: 'silent' }), randomId: () => 'id', tls });
+  onTestFinished(() => app.close());
+  const { promise: returned, resolve } = Promise.withResolvers<void>();
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null));
+  app.put('/', { config: { ownsBody: true } as object }, async (request) => {
+    const source = bodySource(request.raw);
+    const connection = source.lend?.();
+    connection?.giveBack();
+    resolve();
+    let text = '';
+    const take = (chunk: Uint8Array) => {
+      text += Buffer.from(chunk).toString();
+      return undefined;
+    };
+    await source.drain(take, new AbortController().signal);
+    return { lent: connection !== undefined, text };
+  });
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  return { port: (app.server.address() as AddressInfo).port, returned };
+}
+
+test('a connection is lent where its bytes are the body, and what is not taken comes all the same', async () => {
+  const { port, returned } = await listening();
+  const client = await Client.open(port);
+  await client.write('PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234');
+  await returned;
+  await client.write('56789');
+  await client.until(/\{"lent":true,"text":"0123456789"\}$/);
+  await client.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n');
+  await client.write('0\r\n\r\n');
+  await client.until(/\{"lent":false,"text":"01234"\}$/);
+});
+
+test('a connection behind TLS is not lent', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'hawser-lent-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  await mkdir(join(folder, 'keys'));
+  const tls = await ownTlsKeys((...parts) => join(folder, ...parts), new Date());
+  const { port, returned } = await listening(tls);
+  const socket = connectTls({ host: '127.0.0.1', port, ca: tls.cert, servername: 'localhost' });
+  onTestFinished(() => void socket.destroy());
+  const answered = new Promise<string>((resolve, reject) => {
+    socket.on('data', (chunk: Buffer) => /\}$/.test(chunk.toString()) && resolve(chunk.toString())).on('error', reject);
+  });
+  socket.write('PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234');
+  await returned;
+  socket.write('56789');
+  expect(await answered).toContain('{"lent":false,"text":"0123456789"}');
 });
