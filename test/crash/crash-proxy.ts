@@ -201,6 +201,8 @@ export class CrashProxy implements AsyncDisposable {
 type Call = Passed['what'] | 'access' | 'other';
 
 function callOf({ method, url = '' }: IncomingMessage): Call {
+  const [, action] = /\/backingimages\/[^/?]+\?.*\baction=(chunkUpload|chunkCoalesce)\b/.exec(url) ?? [];
+  if (action !== undefined) return action === 'chunkUpload' ? 'put' : 'finish';
   const [, tail] = /\/uploads\/[^/?]+\/(data|zeros|ranges|finish|access)(?:\?.*)?$/.exec(url) ?? [];
   if (method === 'PUT' && tail === 'data') return 'put';
   if (method === 'POST' && (tail === 'zeros' || tail === 'finish')) return tail;
