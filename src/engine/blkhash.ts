@@ -35,7 +35,7 @@ const BLOCKS_AHEAD = 4;
 const ZERO_BLOCKS_AT_ONCE = 65_536;
 
 export interface BlkhashRequest {
-  readonly device: Device;
+  readonly device: Pick<Device, 'read' | 'extents'>;
   /** Hashed from 0 to here. */
   readonly size: number;
   readonly algorithm: BlkhashAlgorithm;
