@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { sourceOf, treeOf } from '../../engine/testing/rig.ts';
+import { ownTlsKeys } from '../../host/tls.ts';
 import { type CopySource, type HostStage, hostStage, type SealedCopy } from './testing/host-stage.ts';
 import { relay } from './testing/relay.ts';
 
@@ -225,4 +227,20 @@ test('an agent that stops in the middle does not wait for the source', async () 
   await to.until(ref, ({ receivedBytes }) => receivedBytes > MiB);
   await to.restart();
   expect(to.slabs.inUse).toBe(0);
+});
+
+test('over TLS the certificate is verified with the CA that control gave, and with nothing else', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'hawser-peer-tls-'));
+  await mkdir(join(folder, 'keys'));
+  const tls = await ownTlsKeys((...parts) => join(folder, ...parts), new Date());
+  await using from = await hostStage({ tls });
+  await using to = await hostStage();
+  const source = await from.sourceFor(await from.sealed(bytes));
+  expect(source.url).toMatch(/^https:/);
+  const ref = await to.open({ declaredSize: bytes.length });
+  await to.pull(ref, source);
+  expect(await to.until(ref, ended)).toMatchObject({ pull: 'failed', problem: { code: 'unavailable' } });
+  await to.pull(ref, { ...source, ca: tls.cert });
+  await mustBeWhole(to, ref);
+  await rm(folder, { recursive: true });
 });

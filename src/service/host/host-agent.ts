@@ -64,6 +64,8 @@ export interface Membership {
 
 type Handlers = { readonly [C in AgentCommand]: (request: AgentRequest<C>) => Promise<AgentResponse<C>> };
 
+type UploadCommand = Extract<AgentCommand, `${string}Upload` | `${string}Pull`> | 'launchUploadServer';
+
 /** An agent: its Uploads, Copies, tickets and work, behind the commands of the link and the data plane. */
 export class HostAgent {
   readonly tickets: HostTickets;
@@ -169,9 +171,12 @@ export class HostAgent {
   }
 
   #handlersOf(): Handlers {
+    return { ...this.#uploadHandlers(), ...this.#hostHandlers() };
+  }
+
+  #uploadHandlers(): Pick<Handlers, UploadCommand> {
     const uploads = this.#uploads;
     return {
-      describe: () => this.#describe(),
       openUpload: async (request) => {
         const upload = await uploads.open(request);
         const { uploadId, storeId, key, image } = request;
@@ -210,6 +215,19 @@ export class HostAgent {
         await this.#pulls?.stop(uploadId);
         return {};
       },
+      startPull: async ({ uploadId, generation, source }) => this.#fetch(uploads.fenced(uploadId, generation), source),
+      stopPull: async ({ uploadId, generation }) => this.#fetch(uploads.fenced(uploadId, generation), undefined),
+      launchUploadServer: async ({ uploadId, generation }) => {
+        uploads.fenced(uploadId, generation);
+        if (this.#servers !== undefined) return this.#servers.launch(uploadId);
+        throw new HawserError('unsupported', 'This agent was started without upload servers.');
+      },
+    };
+  }
+
+  #hostHandlers(): Omit<Handlers, UploadCommand> {
+    return {
+      describe: () => this.#describe(),
       installTicket: async ({ ticketId, subject, ops, timeoutSeconds }) => {
         await this.tickets.install(ticketId, { subject, ops, timeoutMs: timeoutSeconds * 1000 });
         return { expiresAt: new Date(this.#parts.now().getTime() + timeoutSeconds * 1000).toISOString() };
@@ -227,13 +245,6 @@ export class HostAgent {
       describeCopies: async ({ copies }) => ({
         copies: await Promise.all(copies.map(({ storeId, key }) => this.#reportCopy(storeId, key))),
       }),
-      startPull: async ({ uploadId, generation, source }) => this.#fetch(uploads.fenced(uploadId, generation), source),
-      stopPull: async ({ uploadId, generation }) => this.#fetch(uploads.fenced(uploadId, generation), undefined),
-      launchUploadServer: async ({ uploadId, generation }) => {
-        uploads.fenced(uploadId, generation);
-        if (this.#servers !== undefined) return this.#servers.launch(uploadId);
-        throw new HawserError('unsupported', 'This agent was started without upload servers.');
-      },
       startWork: async (request) => this.#work.start(request),
       pauseWork: async ({ taskId }) => this.#work.pause(taskId),
       resumeWork: async ({ taskId }) => this.#work.resume(taskId),

@@ -12,6 +12,7 @@ import { HashPool } from '../../../engine/hash-pool.ts';
 import { SlabPool } from '../../../engine/slab-pool.ts';
 import { sourceOf } from '../../../engine/testing/rig.ts';
 import { openStateFolder } from '../../../host/state-folder.ts';
+import type { TlsKeys } from '../../../host/tls.ts';
 import { openPeers } from '../../../links/peer/open-peers.ts';
 import { addressGuard } from '../../../links/url/address-guard.ts';
 import { openUrls } from '../../../links/url/open-urls.ts';
@@ -64,10 +65,15 @@ export interface SealedCopy {
   readonly treeDigest: string;
 }
 
-export async function hostStage(means: Partial<PullMeans> = {}, slabCount = 12): Promise<HostStage> {
+export interface StageOptions extends Partial<PullMeans> {
+  /** Of its data listener. */
+  readonly tls?: TlsKeys;
+}
+
+export async function hostStage({ tls, ...means }: StageOptions = {}): Promise<HostStage> {
   const folder = await mkdtemp(join(tmpdir(), 'hawser-host-'));
   const hashes = new HashPool(2);
-  const slabs = new SlabPool(slabCount);
+  const slabs = new SlabPool(12);
   const stores = await Promise.all(['a', 'b'].map((name) => openFileStore({ name, path: join(folder, name) })));
   const storeIds = stores.map(() => randomUUID());
   const state = await openStateFolder(join(folder, 'agent'));
@@ -89,7 +95,7 @@ export async function hostStage(means: Partial<PullMeans> = {}, slabCount = 12):
       pulls: { ...plainMeans(), patience: patience(waits), ...means },
     });
   let agent = await start();
-  const listener = await listen(() => agent);
+  const listener = await listen(() => agent, tls);
   return {
     get agent() {
       return agent;
@@ -141,8 +147,11 @@ function patience(waits: number[]): PullMeans['patience'] {
 }
 
 /** A data listener that goes on with the agent of after a restart. */
-async function listen(agent: () => HostAgent): Promise<{ readonly url: string; readonly close: () => Promise<void> }> {
-  const server = createServer({ log: pino({ level: 'silent' }), tls: undefined, randomId: randomUUID });
+async function listen(
+  agent: () => HostAgent,
+  tls: TlsKeys | undefined,
+): Promise<{ readonly url: string; readonly close: () => Promise<void> }> {
+  const server = createServer({ log: pino({ level: 'silent' }), tls, randomId: randomUUID });
   const { plane, tickets } = agent();
   await dataDoor(server, {
     plane: following(plane, () => agent().plane),
@@ -151,7 +160,7 @@ async function listen(agent: () => HostAgent): Promise<{ readonly url: string; r
   await server.listen({ host: '127.0.0.1', port: 0 });
   const address = server.server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
-  return { url: `http://127.0.0.1:${port}`, close: () => server.close() };
+  return { url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`, close: () => server.close() };
 }
 
 function following<T extends object>(first: T, current: () => T): T {
