@@ -2,6 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { test } from 'vitest';
 
+/** Where Debian puts QEMU's driver for http and https. */
+const curlDriver = ['x86_64', 'aarch64'].map((machine) => `/usr/lib/${machine}-linux-gnu/qemu/block-curl.so`);
+
 /**
  * Components that a test may need beyond npm. With CI=true all must be there and a missing one fails;
  * otherwise the test is skipped by a name that says what to type.
@@ -15,6 +18,10 @@ const components = {
   namespaces: { there: () => process.getuid?.() === 0 && has('ip'), type: 'run as root; apt-get install iproute2' },
   'qemu-img': { there: () => has('qemu-img'), type: 'apt-get install qemu-utils' },
   'qemu-nbd': { there: () => has('qemu-nbd') && has('setpriv'), type: 'apt-get install qemu-utils util-linux' },
+  'qemu-curl': {
+    there: () => has('qemu-img') && curlDriver.some((path) => existsSync(path)),
+    type: 'apt-get install qemu-utils qemu-block-extra',
+  },
   nbdkit: { there: () => has('nbdkit'), type: 'apt-get install nbdkit' },
   nbdcopy: { there: () => has('nbdcopy') && has('nbdinfo'), type: 'apt-get install libnbd-bin' },
   mke2fs: { there: () => has('mke2fs'), type: 'apt-get install e2fsprogs' },

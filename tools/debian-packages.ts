@@ -12,6 +12,7 @@ export const debianPackages = {
   nbdkit: 'an NBD server with every oddity a server may have',
   'nginx-light': 'the proxy in front, and the peer in benchmarks',
   procps: 'ps: who is still running after a crash test',
+  'qemu-block-extra': 'images over http and https in qemu-img: a client of the imageio door',
   'qemu-utils': 'qemu-img: files of every format, and what it says of them; qemu-nbd: their content',
   strace: 'counts the bytes that are really read from a sparse file',
   'util-linux': 'setpriv, losetup, unshare',
