@@ -6,6 +6,7 @@ import { finishCase, hashCase, sparseCase } from './alone.ts';
 import { warmPageCache } from './files.ts';
 import { type HawserSide, startHawser } from './hawser-side.ts';
 import { MemoryWatch } from './measure.ts';
+import { nbdCase } from './nbd.ts';
 import { startNginxSide } from './nginx-side.ts';
 import { type BenchOptions, benchOptions } from './options.ts';
 import { benchmarkPage } from './page.ts';
@@ -17,6 +18,8 @@ async function main(): Promise<void> {
   for (const [what, path] of [
     ['nginx (apt-get install nginx-light)', '/usr/sbin/nginx'],
     ['curl (apt-get install curl)', '/usr/bin/curl'],
+    ['nbdcopy (apt-get install libnbd-bin)', '/usr/bin/nbdcopy'],
+    ['qemu-nbd (apt-get install qemu-utils)', '/usr/bin/qemu-nbd'],
     ['openssl (apt-get install openssl)', '/usr/bin/openssl'],
   ] as const) {
     if (!existsSync(path)) throw new Error(`The bench needs ${what}.`);
@@ -54,13 +57,15 @@ async function run(options: BenchOptions, folder: string) {
     serveMemory = Math.max(serveMemory, memory.bytes);
   };
   let sparse: Awaited<ReturnType<typeof sparseCase>> | undefined;
+  let nbd: Awaited<ReturnType<typeof nbdCase>> | undefined;
   let finish: Awaited<ReturnType<typeof finishCase>> | undefined;
   await against(false, async (hawser) => {
     if (wants('sparse')) sparse = await sparseCase(hawser, folder, { rounds, size });
+    if (wants('nbd')) nbd = await nbdCase(folder, parts.whole.file, { rounds, size });
     if (wants('finish')) finish = await finishCase(hawser, folder, { rounds, size });
   });
   if (wants('tls')) await against(true, async () => {});
-  return { pairs, hash, sparse, finish, serveMemory };
+  return { pairs, hash, sparse, finish, nbd, serveMemory };
 }
 
 function note(text: string): void {

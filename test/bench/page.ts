@@ -1,6 +1,7 @@
 import { cpus, release } from 'node:os';
 import type { FinishResult, HashResult, SparseResult } from './alone.ts';
-import { median } from './measure.ts';
+import { median, type Sample } from './measure.ts';
+import type { NbdResult } from './nbd.ts';
 import type { BenchOptions } from './options.ts';
 import { cpuPerGiB, type Pair, wallRatio } from './pairs.ts';
 
@@ -9,6 +10,7 @@ export interface Results {
   readonly hash: HashResult | undefined;
   readonly sparse: SparseResult | undefined;
   readonly finish: readonly FinishResult[] | undefined;
+  readonly nbd: readonly NbdResult[] | undefined;
   /** Most memory of its own that the serving process had, over everything; bytes. */
   readonly serveMemory: number;
 }
@@ -18,7 +20,7 @@ const GiB = 2 ** 30;
 
 /** docs/benchmarks.md. A floor is where users stop complaining. */
 export function benchmarkPage(results: Results, options: BenchOptions, date: Date): string {
-  const { pairs, hash, sparse, finish } = results;
+  const { pairs, hash, sparse, finish, nbd } = results;
   return [
     '# Benchmarks',
     '',
@@ -35,6 +37,7 @@ export function benchmarkPage(results: Results, options: BenchOptions, date: Dat
     ...(hash === undefined ? [] : ['', '## What the digest costs', '', ...hashLines(hash)]),
     ...(sparse === undefined ? [] : ['', '## Sparse', '', ...sparseTable(sparse)]),
     ...(finish === undefined ? [] : ['', '## Finish', '', ...finishTable(finish)]),
+    ...(nbd === undefined ? [] : ['', '## NBD', '', ...nbdTable(nbd)]),
     '',
     '## Memory',
     '',
@@ -110,6 +113,20 @@ function finishTable(finish: readonly FinishResult[]): readonly string[] {
     '',
     'Nothing is copied or read again; what is left to do is to sync the last bytes and to hash 32 bytes a MiB. Floor: independent of the size.',
   ];
+}
+
+/** Both clients as a process of their own, its start included, against one qemu-nbd over a raw file in the page cache. */
+function nbdTable(results: readonly NbdResult[]): readonly string[] {
+  const middle = (samples: readonly Sample[], of: keyof Sample) => median(samples.map((sample) => sample[of]));
+  const rows = results.map(({ name, bytes, hawser, nbdcopy }) => [
+    name,
+    (bytes / MiB / middle(hawser, 'seconds')).toFixed(0),
+    (bytes / MiB / middle(nbdcopy, 'seconds')).toFixed(0),
+    (middle(nbdcopy, 'seconds') / middle(hawser, 'seconds')).toFixed(2),
+    (middle(hawser, 'cpuSeconds') / (bytes / GiB)).toFixed(2),
+    (middle(nbdcopy, 'cpuSeconds') / (bytes / GiB)).toFixed(2),
+  ]);
+  return table(['our client', 'Hawser MiB/s', 'nbdcopy MiB/s', 'ratio', 'Hawser CPU s/GiB', 'nbdcopy CPU s/GiB'], rows);
 }
 
 function hashPerGiB({ cpuSeconds, bytes }: HashResult): number {

@@ -6,6 +6,9 @@ import { type Pending, Replies, type StatusExtent } from './replies.ts';
 import { Slots } from './slots.ts';
 import { type NbdAddress, type NbdTls, Transport } from './transport.ts';
 
+/** Requests of one connection that are on their way at once. */
+export const DEPTH = 16;
+
 export interface NbdOptions {
   readonly address: NbdAddress;
   /** The server's default export unless said. */
@@ -14,7 +17,7 @@ export interface NbdOptions {
   readonly contexts?: readonly string[];
   /** Without it the connection is in the clear, and a server that wants TLS refuses it. */
   readonly tls?: NbdTls;
-  /** Requests that may be on their way at once; more wait. */
+  /** Requests that may be on their way at once, 16 unless said; more wait. */
   readonly depth?: number;
   /** How long, in ms, the whole handshake may take. */
   readonly handshakeLimit?: number;
@@ -53,7 +56,7 @@ export class NbdClient implements AsyncDisposable {
     this.export = found;
     this.#transport = transport;
     this.#replies = new Replies(transport, found.structured, new Set(found.contexts.keys()));
-    this.#slots = new Slots(options.depth ?? 8);
+    this.#slots = new Slots(options.depth ?? DEPTH);
     this.#patience = options.patience ?? 10_000;
     void transport.closed.then((reason) => this.#slots.close(reason));
   }

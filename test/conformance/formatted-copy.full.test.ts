@@ -4,13 +4,13 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
-import { testWith } from '../../../test/needs.ts';
-import { QemuNbdSupervisor } from '../../host/qemu-nbd.ts';
-import { imageTools } from '../../roles/image-tools.ts';
-import { openFileStore } from '../../stores/file/store.ts';
-import { openMemoryStore } from '../../stores/memory/store.ts';
-import type { Store } from '../../stores/store.ts';
-import { openFormatted } from './formatted-copy.ts';
+import { QemuNbdSupervisor } from '../../src/host/qemu-nbd.ts';
+import { imageTools } from '../../src/roles/image-tools.ts';
+import { openFormatted } from '../../src/service/host/formatted-copy.ts';
+import { openFileStore } from '../../src/stores/file/store.ts';
+import { openMemoryStore } from '../../src/stores/memory/store.ts';
+import type { Store } from '../../src/stores/store.ts';
+import { testWith } from '../needs.ts';
 
 testWith('qemu-nbd', 'qemu-img')('a sealed qcow2 is read as its guest sees it, with its holes', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'hawser-formatted-'));

@@ -1,0 +1,35 @@
+import { open } from 'node:fs/promises';
+import { openNbdDevice } from '../../src/stores/nbd/device.ts';
+
+/** A process of its own in the bench: `read SOCKET` or `write SOCKET FILE`, 8 requests of 1 MiB in flight. */
+const LANES = 8;
+const STEP = 2 ** 20;
+
+const [way, socket = '', path = ''] = process.argv.slice(2);
+await using device = await openNbdDevice({ address: { kind: 'unix', path: socket } });
+await (way === 'read' ? readAll() : writeAll());
+
+async function readAll(): Promise<void> {
+  await inLanes((buffer, offset) => device.read(buffer, offset));
+}
+
+async function writeAll(): Promise<void> {
+  await using file = await open(path, 'r');
+  await inLanes(async (buffer, offset) => {
+    await file.read(buffer, 0, buffer.length, offset);
+    await device.write(buffer, offset);
+  });
+  await device.flush();
+}
+
+async function inLanes(work: (buffer: Buffer, offset: number) => Promise<void>): Promise<void> {
+  let at = 0;
+  const lane = async () => {
+    const buffer = Buffer.allocUnsafeSlow(STEP);
+    for (let offset = at; offset < device.size; offset = at) {
+      at += STEP;
+      await work(buffer.subarray(0, Math.min(STEP, device.size - offset)), offset);
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+}
