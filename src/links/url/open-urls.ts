@@ -145,10 +145,9 @@ class DistantFile implements UrlFile {
   /** Every address of the name must be allowed: one that leads inside among others is no accident. */
   async #checked(name: string, host: string, signal: AbortSignal): Promise<readonly ResolvedAddress[]> {
     const { guard, resolve } = this.#settings;
-    const addresses = await resolve(name).catch((cause: unknown) => {
-      throw failureOf(cause, host);
+    const addresses = await orAborted(resolve(name), signal).catch((cause: unknown) => {
+      throw signal.aborted ? signal.reason : failureOf(cause, host);
     });
-    signal.throwIfAborted();
     if (addresses.length === 0) throw notFound(host, 'its name has no address');
     for (const { address } of addresses) {
       const refusal = guard.refusal(name, address);
@@ -195,4 +194,13 @@ function pinned(addresses: readonly ResolvedAddress[]): LookupFunction {
     if (options.all === true) callback(null, [...addresses]);
     else callback(null, first?.address ?? '', first?.family);
   };
+}
+
+/** A lookup cannot be ended; who stops does not wait for it. */
+function orAborted<T>(wanted: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+    wanted.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
 }

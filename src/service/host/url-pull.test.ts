@@ -424,6 +424,22 @@ test('a paused upload waits, goes on when resumed, and ends with a discard', asy
   expect((await host.agent.call('stopPull', { uploadId: again.uploadId, generation })).pull).toBeNull();
 });
 
+test('an agent that stops does not wait for a lookup that never comes back', async () => {
+  const asked = Promise.withResolvers<void>();
+  const resolve = () => {
+    asked.resolve();
+    return new Promise<never>(() => {});
+  };
+  const guard = addressGuard({ allow: [], own: () => [] });
+  await using host = await hostStage({
+    openUrl: openUrls({ guard, resolve, now: () => new Date(), passed: () => {} }),
+  });
+  const ref = await host.open();
+  await host.pull(ref, from('http://slow.example/x'));
+  await asked.promise;
+  await host.restart();
+});
+
 function lengthOf(range: string | undefined): number {
   const match = /^bytes=(\d+)-(\d+)$/.exec(range ?? '');
   return match === null ? 0 : Number(match[2]) - Number(match[1]) + 1;
