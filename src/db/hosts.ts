@@ -68,9 +68,15 @@ function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | '
         .insertInto('hosts')
         .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags), online: false })
         .onConflict((conflict) =>
-          conflict
-            .column('id')
-            .doUpdateSet({ ...now, removed_at: null, outdated: null, generation: sql<number>`hosts.generation + 1` }),
+          conflict.column('id').doUpdateSet({
+            ...now,
+            removed_at: null,
+            outdated: null,
+            generation: sql<number>`hosts.generation + 1`,
+            // One that was taken out begins anew.
+            enabled: sql<boolean>`hosts.enabled or hosts.removed_at is not null`,
+            evicting: sql<boolean>`hosts.evicting and hosts.removed_at is null`,
+          }),
         )
         .returning('generation')
         .executeTakeFirstOrThrow();

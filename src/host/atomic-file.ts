@@ -2,12 +2,23 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HawserError } from '../core/errors.ts';
 
-/** Replaces the file's content at once and for good: written aside, synced, renamed, folder synced. Mode 0600. */
+/** Those that are being written, by path: two at once would rename each other's file away. */
+const writing = new Map<string, Promise<void>>();
+
+/**
+ * Replaces the file's content at once and for good: written aside, synced, renamed, folder synced. Mode 0600.
+ * Of several at once the one that was called last counts.
+ */
 export async function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
+  const before = writing.get(path) ?? Promise.resolve();
+  const mine = before.catch(() => {}).then(() => replace(path, content)); // its own caller heard of its failure
+  writing.set(path, mine);
   try {
-    await replace(path, content);
+    await mine;
   } catch (error) {
     throw stateFailure(error);
+  } finally {
+    if (writing.get(path) === mine) writing.delete(path);
   }
 }
 

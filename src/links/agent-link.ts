@@ -152,7 +152,7 @@ function send(wire: Wire, options: RequestOptions, body?: string): Promise<Incom
 
 function lost(wire: Wire, cause: Error): HawserError {
   if (cause instanceof HawserError) return cause;
-  const reason = 'code' in cause ? ` (${tlsReasons.get(String(cause.code)) ?? String(cause.code)})` : '';
+  const reason = 'code' in cause ? ` The reason: ${tlsReasons.get(String(cause.code)) ?? String(cause.code)}.` : '';
   return new HawserError('unavailable', `${wire.away}${reason}`, { cause });
 }
 

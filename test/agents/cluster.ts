@@ -60,14 +60,14 @@ export interface ClusterSettings {
 export interface AgentSettings {
   readonly name?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Another data folder than a new one, for example a copy. */
+  /** One that has joined already, for example a copy; without it a new one is made and joins. */
   readonly dataDir?: string;
   /** Not through `hawser agent` but by this script. */
   readonly script?: { readonly script: string; readonly args?: readonly string[] };
 }
 
 export async function startCluster(settings: ClusterSettings = {}): Promise<Cluster> {
-  await using undo = new AsyncDisposableStack();
+  const undo = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'hawser-cluster-'));
   undo.defer(() => rm(folder, { recursive: true, force: true }));
   const controls: ClusterControl[] = [];
@@ -98,7 +98,8 @@ export async function startCluster(settings: ClusterSettings = {}): Promise<Clus
     addAgent: async (options = {}) => {
       const name = options.name ?? `host${agents.length}`;
       const dataDir = options.dataDir ?? (await newFolder(folder, name));
-      const agent = undo.use(await startAgent(settings, first(), { ...options, name, dataDir }));
+      const secret = options.dataDir === undefined ? await first().joinSecret() : undefined;
+      const agent = undo.use(await startAgent(settings, first(), { ...options, name, dataDir, secret }));
       agents.push(agent);
       return agent;
     },
@@ -108,11 +109,16 @@ export async function startCluster(settings: ClusterSettings = {}): Promise<Clus
       }
     },
   };
-  for (let index = 0; index < (settings.controls ?? 1); index++) await cluster.addControl();
-  for (let index = 0; index < (settings.agents ?? 0); index++) await cluster.addAgent();
-  await cluster.online();
-  const cleanup = undo.move();
-  return extended(cluster, { [Symbol.asyncDispose]: () => cleanup.disposeAsync() });
+  const running = extended(cluster, { [Symbol.asyncDispose]: () => undo.disposeAsync() });
+  try {
+    for (let index = 0; index < (settings.controls ?? 1); index++) await cluster.addControl();
+    for (let index = 0; index < (settings.agents ?? 0); index++) await cluster.addAgent();
+    await cluster.online();
+    return running;
+  } catch (error) {
+    await undo.disposeAsync();
+    throw error;
+  }
 }
 
 async function newFolder(folder: string, name: string): Promise<string> {
@@ -177,27 +183,32 @@ async function startControl(
   });
 }
 
+interface NamedAgent extends AgentSettings {
+  readonly name: string;
+  readonly dataDir: string;
+  readonly secret: string | undefined;
+}
+
 async function startAgent(
   { cuttable, agentEnv }: ClusterSettings,
   control: ClusterControl,
-  { name, dataDir, env, script }: AgentSettings & { readonly name: string; readonly dataDir: string },
+  { name, dataDir, env, script, secret }: NamedAgent,
 ): Promise<ClusterAgent> {
   await using undo = new AsyncDisposableStack();
-  const secret = await control.joinSecret();
   const proxies: CutProxy[] = [];
   const proxied = async (file: string, key: string) => {
     const proxy = undo.use(await startCutProxy(() => addressIn(file, key)));
     proxies.push(proxy);
     return `127.0.0.1:${proxy.port}`;
   };
-  const ways: Readonly<Record<string, string>> =
-    cuttable === true
-      ? {
-          HAWSER_JOIN: rewritten(secret, `https://${await proxied(control.dataDir, 'control')}`),
-          HAWSER_AGENT_URL: `https://${await proxied(dataDir, 'agent')}`,
-          HAWSER_DATA_URL: `http://${await proxied(dataDir, 'data')}`,
-        }
-      : { HAWSER_JOIN: secret };
+  const ways: Record<string, string> = {};
+  if (cuttable === true) {
+    if (secret !== undefined) {
+      ways.HAWSER_JOIN = rewritten(secret, `https://${await proxied(control.dataDir, 'control')}`);
+    }
+    ways.HAWSER_AGENT_URL = `https://${await proxied(dataDir, 'agent')}`;
+    ways.HAWSER_DATA_URL = `http://${await proxied(dataDir, 'data')}`;
+  } else if (secret !== undefined) ways.HAWSER_JOIN = secret;
   const running = undo.use(
     await startProcess({
       dataDir,

@@ -37,7 +37,7 @@ export function createTlsLinkDoor(
 }
 
 function mustFit({ headers }: FastifyRequest, { generation, minLinkVersion, fenced }: LinkStanding): void {
-  if (fenced !== undefined) throw fenced;
+  if (fenced !== undefined) throw new HawserError('unavailable', fenced.message);
   const version = Number(headers[LINK_HEADERS.version]);
   if (!(version >= minLinkVersion)) {
     throw new HawserError(
@@ -46,7 +46,7 @@ function mustFit({ headers }: FastifyRequest, { generation, minLinkVersion, fenc
     );
   }
   if (Number(headers[LINK_HEADERS.generation]) > generation) {
-    throw new HawserError('fenced', 'Control means a later process of this host; this one has been replaced.');
+    throw new HawserError('unavailable', 'Control means a later process of this host; this one has been replaced.');
   }
 }
 
