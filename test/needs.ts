@@ -22,7 +22,7 @@ const components = {
     there: () => has('qemu-img') && curlDriver.some((path) => existsSync(path)),
     type: 'apt-get install qemu-utils qemu-block-extra',
   },
-  nbdkit: { there: () => has('nbdkit'), type: 'apt-get install nbdkit' },
+  nbdkit: { there: () => has('nbdkit') && has('openssl'), type: 'apt-get install nbdkit openssl' },
   nbdcopy: { there: () => has('nbdcopy') && has('nbdinfo'), type: 'apt-get install libnbd-bin' },
   mke2fs: { there: () => has('mke2fs'), type: 'apt-get install e2fsprogs' },
   xfs: { there: () => has('mkfs.xfs'), type: 'apt-get install xfsprogs' },

@@ -11,6 +11,7 @@ export const debianPackages = {
   mount: 'loop devices with 512 and 4096 byte sectors',
   nbdkit: 'an NBD server with every oddity a server may have',
   'nginx-light': 'the proxy in front, and the peer in benchmarks',
+  openssl: 'certificates for NBD over TLS; a peer in benchmarks',
   procps: 'ps: who is still running after a crash test',
   'qemu-block-extra': 'images over http and https in qemu-img: a client of the imageio door',
   'qemu-utils': 'qemu-img: files of every format, and what it says of them; qemu-nbd: their content',

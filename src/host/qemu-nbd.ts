@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { HawserError } from '../core/errors.ts';
 import { filesOf, type ImageLayer } from '../core/image-chain.ts';
@@ -138,7 +138,8 @@ class Server implements QemuNbd {
     await this.#exited;
     await forgetChild(records, name);
     await rm(folder, { recursive: true, force: true });
-    await rm(this.#socketPath, { force: true });
+    // Where the path was too long for a socket it has a folder of its own elsewhere.
+    if (this.#socketPath !== '') await rm(dirname(this.#socketPath), { recursive: true, force: true });
   }
 
   async #arguments(pidFile: string): Promise<readonly string[]> {

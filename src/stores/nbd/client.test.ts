@@ -236,6 +236,23 @@ describe('a server that goes or stalls', () => {
     await expect(other).rejects.toEqual(code('connection-lost'));
   });
 
+  test('what is aborted just when its turn comes is never sent, and its turn is another's', async () => {
+    const seen: number[] = [];
+    const { client } = await answering(
+      ({ type, cookie }, peer) => {
+        seen.push(type);
+        peer.send(simpleReply(cookie));
+      },
+      { depth: 1 },
+    );
+    const stop = new AbortController();
+    const write = client.write(Buffer.alloc(10), 0, {}, stop.signal);
+    stop.abort(new Error('stop'));
+    await expect(write).rejects.toThrow('stop');
+    await client.flush();
+    expect(seen).toEqual([3]);
+  });
+
   test('closing ends what is under way', async () => {
     const { client } = await answering(() => {});
     const read = client.read(Buffer.alloc(10), 0);

@@ -138,7 +138,12 @@ export class NbdClient implements AsyncDisposable {
 
   async #call(call: Call, signal: AbortSignal | undefined): Promise<Pending> {
     await this.#slots.take(signal);
-    if (this.#transport.end !== undefined) throw this.#transport.end;
+    // Between the moment a slot was free and this one: nothing is sent after an abort.
+    const over: unknown = signal?.aborted === true ? signal.reason : this.#transport.end;
+    if (over !== undefined) {
+      this.#slots.giveBack();
+      throw over;
+    }
     return new Promise((resolve, reject) => {
       const cookie = this.#cookie++ % 2 ** 32;
       let timer: NodeJS.Timeout | undefined;
