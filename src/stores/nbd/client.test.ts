@@ -236,7 +236,7 @@ describe('a server that goes or stalls', () => {
     await expect(other).rejects.toEqual(code('connection-lost'));
   });
 
-  test('what is aborted just when its turn comes is never sent, and its turn is another's', async () => {
+  test('what is aborted just when its turn comes is never sent, and the next one has its turn', async () => {
     const seen: number[] = [];
     const { client } = await answering(
       ({ type, cookie }, peer) => {
