@@ -16,7 +16,7 @@ interface SharedSlab extends MoverSlab {
   readonly control: SharedArrayBuffer;
 }
 
-/** One that moves, and up to two that hash what it has no time for: a thread receives and writes twice as fast as it hashes. */
+/** One that moves, and one that hashes what it has no time for. Each costs 10 to 15 MiB, a second hasher would too. */
 interface Threads {
   readonly mover: Worker;
   readonly hashers: readonly Worker[];
@@ -29,7 +29,7 @@ const STOP = 0;
 const DEALT_WITH = 1;
 /** mover-slab.js */
 const CONTROL_BYTES = 40;
-const MOST_HASHERS = 2;
+const MOST_HASHERS = 1;
 
 const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
 
