@@ -50,6 +50,8 @@ describe('as the original client does', () => {
     expect(Object.values(image.diskFileHandlingProgressMap)).toEqual([100]);
     expect(image.uploadAddress).toBe('');
     expect((await content(made)).equals(bytes)).toBe(true);
+    const sha512 = createHash('sha512').update(bytes).digest('hex');
+    await expect.poll(async () => (await client.show('even')).currentChecksum).toBe(sha512);
   });
 
   test('chunks of 2 to 4 MiB in random order; again what is there is skipped; coalesce and close twice', async () => {

@@ -22,10 +22,7 @@ type Action = (asked: Asked) => Promise<FastifyReply>;
 const actions: Readonly<Record<string, Action>> = {
   uploadServerStart: async (asked) => {
     const size = number(await argumentsOf(asked.request), 'size');
-    const { actor, scope, found } = asked;
-    const upload = await scope.images.filling(actor, found, size);
-    await scope.images.use.uploadServers.setSize(actor, upload.id, size);
-    return pass(asked, await callServer(asked, upload, 'start', { size: String(size) }));
+    return pass(asked, (await start(asked, size)).answer);
   },
   chunkPrepare: async (asked) => {
     const given = await argumentsOf(asked.request);
@@ -90,10 +87,23 @@ export function backingImageActions(app: FastifyInstance, scope: LonghornScope):
   );
 }
 
+/** Size and space, then the server. Where its Store has no room but another one has, the Upload is begun anew there. */
+async function start(
+  asked: Asked,
+  size: number,
+): Promise<{ readonly upload: Upload; readonly answer: UploadServerAnswer }> {
+  const { actor, scope, found } = asked;
+  let upload = await scope.images.filling(actor, found, size);
+  if ((await scope.images.use.uploadServers.setSize(actor, upload.id, size)) === 'given up') {
+    upload = await scope.images.filling(actor, await scope.images.find(actor, found.id), size);
+  }
+  return { upload, answer: await callServer(asked, upload, 'start', { size: String(size) }) };
+}
+
 /** The server finishes; then it is recorded here too, so that whoever looks next sees it. */
 async function coalesce(asked: Asked): Promise<FastifyReply> {
   const { actor, scope, reply } = asked;
-  const { uploads, uploadServers } = scope.images.use;
+  const { uploadServers } = scope.images.use;
   const given = await argumentsOf(asked.request);
   const size = number(given, 'size');
   const count = number(given, 'count');
@@ -103,9 +113,21 @@ async function coalesce(asked: Asked): Promise<FastifyReply> {
     if (answer.status !== 200) return pass(asked, answer);
   }
   const address = (await uploadServers.addresses([upload.id])).get(upload.id);
-  await uploads.finish(actor, upload.id, { size });
+  await finish(asked, upload, size);
   if (address !== undefined) await closeQuietly(asked, address);
   return reply.code(200).send();
+}
+
+/** Records what the server has sealed. Longhorn shows the SHA-512 of every file: one that is not known is computed by a Task. */
+async function finish({ actor, scope, request }: Asked, upload: Upload, size: number): Promise<void> {
+  const { uploads, images } = scope.images.use;
+  const { image } = await uploads.finish(actor, upload.id, { size });
+  if (image.state !== 'ready' || image.digests.some(({ algorithm }) => algorithm === 'sha512')) return;
+  try {
+    await images.digest(actor, image.id, 'sha512');
+  } catch (error) {
+    request.log.info({ event: 'checksum.not-begun', imageId: image.id, err: error });
+  }
 }
 
 /** The port is wanted for others; the host closes the server by itself a little later if this fails. */
@@ -121,13 +143,11 @@ async function closeQuietly({ scope, request }: Asked, address: string): Promise
 async function uploadWhole(asked: Asked): Promise<FastifyReply> {
   const { actor, scope } = asked;
   const size = number(queryOf(asked.request), 'size');
-  const upload = await scope.images.filling(actor, asked.found, size);
-  await scope.images.use.uploadServers.setSize(actor, upload.id, size);
+  const { upload, answer } = await start(asked, size);
+  if (answer.status !== 200) return pass(asked, answer);
   const address = await scope.images.use.uploadServers.address(actor, upload.id);
   const to = { address, path: 'upload', query: { size: String(size) } };
-  if ((await scope.client.relay(asked.request, asked.reply, to)) === 200) {
-    await scope.images.use.uploads.finish(actor, upload.id, { size });
-  }
+  if ((await scope.client.relay(asked.request, asked.reply, to)) === 200) await finish(asked, upload, size);
   return asked.reply;
 }
 

@@ -32,14 +32,21 @@ export interface UploadServerSettings {
 }
 
 type Answer = { readonly json: unknown } | undefined;
-type Handle = (wire: UploadServerWire, request: IncomingMessage, query: URLSearchParams) => Promise<Answer>;
+interface Asked {
+  readonly wire: UploadServerWire;
+  readonly request: IncomingMessage;
+  readonly query: URLSearchParams;
+  /** The body is wanted now: a client that waits for `100 Continue` is told. */
+  readonly wantBody: () => void;
+}
+type Handle = (asked: Asked) => Promise<Answer>;
 
 const routes: Readonly<Record<string, Handle>> = {
-  start: async (wire, _request, query) => {
+  start: async ({ wire, query }) => {
     await wire.start(number(query, 'size'));
     return undefined;
   },
-  prepareChunk: async (wire, _request, query) => ({
+  prepareChunk: async ({ wire, query }) => ({
     json: {
       exists: await wire.prepareChunk({
         index: index(query),
@@ -48,24 +55,27 @@ const routes: Readonly<Record<string, Handle>> = {
       }),
     },
   }),
-  uploadChunk: async (wire, request, query) => {
+  uploadChunk: async ({ wire, request, query, wantBody }) => {
+    wantBody();
     const { fields, source } = await formFile(request);
     const given = new URLSearchParams([...query, ...fields]);
     const name = { index: index(given), checksum: checksum(given.get('checksum')) };
     await wire.uploadChunk(name, source, goneOf(request));
     return undefined;
   },
-  coalesceChunk: async (wire, _request, query) => {
+  coalesceChunk: async ({ wire, query }) => {
     await wire.coalesceChunk({ size: number(query, 'size'), count: number(query, 'count') });
     return undefined;
   },
-  upload: async (wire, request, query) => {
+  upload: async ({ wire, request, query, wantBody }) => {
     const size = number(query, 'size');
+    await wire.start(size);
+    wantBody();
     const { source } = await formFile(request);
     await wire.upload(size, source, goneOf(request));
     return undefined;
   },
-  close: async (wire) => {
+  close: async ({ wire }) => {
     await wire.close();
     return undefined;
   },
@@ -127,8 +137,10 @@ async function answer(
   try {
     mustBeAllowed(request, tls);
     const { handle, query } = route(request);
-    if (/^100-continue$/i.test(request.headers.expect ?? '')) response.writeContinue();
-    const answered = await handle(wire, request, query);
+    const wantBody = () => {
+      if (/^100-continue$/i.test(request.headers.expect ?? '')) response.writeContinue();
+    };
+    const answered = await handle({ wire, request, query, wantBody });
     if (answered === undefined) response.writeHead(200).end();
     else response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answered.json));
   } catch (error) {

@@ -1,6 +1,7 @@
 import { HawserError } from '../../core/errors.ts';
 import type { Actor } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
+import { endUpload } from './ending.ts';
 import type { ControlDb, UploadRow } from './ports.ts';
 import { targetOf } from './receiving.ts';
 import { touchUpload, visible } from './views.ts';
@@ -17,9 +18,10 @@ export interface UploadServerUseCases {
   closed(actor: Actor, uploadId: string): Promise<void>;
   /**
    * The size of an Upload that was begun without one, with its space reserved. Repeatable; another size is
-   * `size-mismatch` once there is data. Throws `store-full`, `quota-exceeded`.
+   * `size-mismatch` once there is data. Throws `store-full`, `quota-exceeded`. `given up`: nothing has come yet and
+   * there is room on other Stores only; the Image has failed and is begun again with its size.
    */
-  setSize(actor: Actor, uploadId: string, size: number): Promise<void>;
+  setSize(actor: Actor, uploadId: string, size: number): Promise<'set' | 'given up'>;
 }
 
 export function createUploadServers(context: Context): UploadServerUseCases {
@@ -51,16 +53,27 @@ export function createUploadServers(context: Context): UploadServerUseCases {
     },
     setSize: async (actor, uploadId, size) => {
       const upload = await find(actor, uploadId);
-      if (upload.declaredSize === size) return;
+      if (upload.declaredSize === size) return 'set';
       targetOf(upload, 'write');
-      await db.transaction((tx) => setSize(context, tx, upload, size));
+      const refusal = await db.transaction((tx) => setSize(context, tx, upload, size));
       touchUpload(context, upload);
+      if (refusal === undefined) return 'set';
+      if (!refusal.elsewhere) throw refusal.error;
+      const { message: status, code: cause } = refusal.error;
+      await endUpload(context, upload, { to: 'failed', status, cause, image: 'failed' });
+      return 'given up';
     },
   };
 }
 
+/** `elsewhere`: nothing has come yet, and another Store has the room. */
+interface NoRoom {
+  readonly error: HawserError;
+  readonly elsewhere: boolean;
+}
+
 /** In the transaction that holds the Stores' locks, so that nothing is promised twice. */
-async function setSize(context: Context, db: ControlDb, before: UploadRow, size: number): Promise<void> {
+async function setSize(context: Context, db: ControlDb, before: UploadRow, size: number): Promise<NoRoom | undefined> {
   const { maxSize } = context.config.uploads;
   if (maxSize !== null && size > maxSize) {
     throw new HawserError(
@@ -70,7 +83,7 @@ async function setSize(context: Context, db: ControlDb, before: UploadRow, size:
   }
   const stores = await db.stores.lockAll();
   const upload = await db.uploads.find(before.id);
-  if (upload === undefined || upload.declaredSize === size) return;
+  if (upload === undefined || upload.declaredSize === size) return undefined;
   const live = context.live.get(upload.id);
   const received = Math.max(upload.receivedBytes, live?.receivedBytes ?? 0);
   if (upload.declaredSize !== null && received > 0) {
@@ -79,17 +92,26 @@ async function setSize(context: Context, db: ControlDb, before: UploadRow, size:
       `The upload has ${upload.declaredSize} bytes in all, and ${received} of them were received; ${size} is another size. Nothing was changed; remove the image to upload another file.`,
     );
   }
+  await mustBeWithinQuota(context, db, upload, size);
   const store = stores.find(({ id }) => id === upload.storeId);
   const room = store === undefined ? 0 : store.free - store.reserved + upload.reserved;
   if (room < size) {
-    throw new HawserError(
-      'store-full',
-      `${size} bytes are wanted and ${Math.max(0, room)} are free on ${store?.name ?? 'its store'}. Remove images there or add space; or remove this image and create it with its size.`,
-      { details: { wanted: size, room } },
-    );
+    const others = stores.filter((other) => other.enabled && other.state === 'online' && other.id !== upload.storeId);
+    return {
+      error: noRoom(size, Math.max(0, room), store?.name ?? 'its store'),
+      elsewhere: received === 0 && others.some((other) => other.free - other.reserved >= size),
+    };
   }
-  await mustBeWithinQuota(context, db, upload, size);
   await db.uploadServers.setSize(upload.id, size);
+  return undefined;
+}
+
+function noRoom(wanted: number, room: number, store: string): HawserError {
+  return new HawserError(
+    'store-full',
+    `${wanted} bytes are wanted and ${room} are free on ${store}. Remove images there or add space.`,
+    { details: { wanted, room } },
+  );
 }
 
 async function mustBeWithinQuota(context: Context, db: ControlDb, upload: UploadRow, size: number): Promise<void> {
