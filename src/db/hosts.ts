@@ -85,7 +85,8 @@ function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | '
     begin: async (hostId, known) => {
       const row = await db
         .updateTable('hosts')
-        .set({ generation: sql<number>`greatest(generation, ${known}::integer) + 1` })
+        // It counts as online once this process has reported over the link.
+        .set({ generation: sql<number>`greatest(generation, ${known}::integer) + 1`, online: false })
         .where('id', '=', hostId)
         .where('removed_at', 'is', null)
         .returning('generation')
@@ -96,7 +97,7 @@ function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | '
       const now = { ...columnsOf(host), generation, outdated };
       const before = await db
         .selectFrom('hosts')
-        .select(['agent_url', 'outdated', 'version', 'name', 'generation'])
+        .select(['agent_url', 'data_urls', 'outdated', 'version', 'name', 'generation'])
         .where('id', '=', host.hostId)
         .executeTakeFirst();
       await db
@@ -107,6 +108,7 @@ function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | '
         .execute();
       return (
         before?.agent_url !== now.agent_url ||
+        JSON.stringify(before.data_urls) !== now.data_urls ||
         before.outdated !== outdated ||
         before.version !== now.version ||
         before.name !== now.name ||

@@ -125,9 +125,9 @@ function storeOf(row: StoreRow): StoreRecord {
 }
 
 function unschedulable(row: StoreRow): string | null {
+  if (row.outdated !== null) return row.outdated;
   if (!row.online) return `The host ${row.host_name} does not answer.`;
   if (row.problem !== null) return row.problem;
-  if (row.outdated !== null) return row.outdated;
   if (row.host_evicting) return `The host ${row.host_name} is being drained.`;
   if (!row.host_enabled) return `The host ${row.host_name} is disabled.`;
   if (row.evicting) return 'The store is being evicted.';

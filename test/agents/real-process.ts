@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -48,6 +48,7 @@ export async function startProcess(settings: ProcessSettings): Promise<RealProce
     const kept = Object.fromEntries(
       Object.entries(ports).map(([address, variable]) => [variable, `127.0.0.1:${portOf(addresses[address])}`]),
     );
+    await rm(join(dataDir, 'run', 'addresses.json'), { force: true }); // of one that was killed
     child = spawnIt(settings, { ...kept, ...settings.env, ...more });
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (chunk: Buffer) => {
@@ -105,11 +106,7 @@ function spawnIt({ command, dataDir }: ProcessSettings, env: Readonly<Record<str
 
 async function addressesOf(child: ChildProcess, dataDir: string, said: () => string) {
   const file = join(dataDir, 'run', 'addresses.json');
-  const lock = join(dataDir, 'lock');
-  // A file of one that was killed lies there until the new process has the folder.
-  const isOurs = async () =>
-    existsSync(file) && (await readFile(lock, 'utf8').catch(() => '')).trim() === String(child.pid);
-  while (!(await isOurs())) {
+  while (!existsSync(file)) {
     if (child.exitCode !== null || child.signalCode !== null) {
       throw new Error(`it ended with ${child.exitCode ?? child.signalCode}: ${said().slice(-4000)}`);
     }

@@ -316,5 +316,12 @@ test('a ticket that the agent does not know any more is renewed while nothing of
   const asked = await ask(port, { method: 'PUT', headers: { expect: '100-continue' }, body });
   expect([asked.status, asked.body.toString()]).toEqual([200, '100000']);
   const blind = await ask(port, { method: 'PUT', body });
-  expect([blind.status, JSON.parse(blind.body.toString()).code]).toEqual([503, 'unavailable']);
+  expect([blind.status, JSON.parse(blind.body.toString()).code]).toEqual([502, 'connection-lost']);
+});
+
+test('an agent that listens elsewhere now is asked for again', async () => {
+  const agent = await target(async (request, response) => void response.end(String((await text(request)).length)));
+  const { port } = await door(() => ({ url: 'http://127.0.0.1:1/', renewed: async () => ({ url: agent.url }) }));
+  const answer = await ask(port, { method: 'PUT', body: Buffer.alloc(100_000) });
+  expect([answer.status, answer.body.toString()]).toEqual([200, '100000']);
 });

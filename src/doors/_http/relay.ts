@@ -1,7 +1,7 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage, Agent as PlainAgent } from 'node:http';
 import { request as httpsRequest, Agent as TlsAgent } from 'node:https';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import { passedInBuffers } from '../../native/young-garbage.ts';
 import { expectsContinue } from './server.ts';
 
@@ -20,7 +20,7 @@ export interface RelayTarget {
 }
 
 export interface RelayRequest extends RelayTarget {
-  /** Another target (with another ticket) when this one is answered with 401 before any of the body was taken. */
+  /** Another target (or ticket), when this one is not there or answers with 401, before any of the body was taken. */
   readonly renewed?: (() => Promise<RelayTarget>) | undefined;
 }
 
@@ -34,19 +34,33 @@ export interface RelayRequest extends RelayTarget {
  * For a hook or a route whose body nobody else reads.
  */
 export async function relay(request: FastifyRequest, reply: FastifyReply, target: RelayRequest): Promise<FastifyReply> {
-  let exchange = await begin(request, reply, target);
-  let answerHeaders = target.answerHeaders;
-  if (exchange.answer.statusCode === 401 && target.renewed !== undefined) {
-    exchange.drop();
-    if (exchange.bodyTaken()) {
-      throw new HawserError('unavailable', 'The host has just been restarted; send this again.');
-    }
-    const again = await target.renewed();
-    answerHeaders = again.answerHeaders;
-    exchange = await begin(request, reply, again);
-  }
+  const { exchange, answerHeaders } = await answered(request, reply, target);
   await passBack(request, reply, exchange, answerHeaders);
   return reply;
+}
+
+/** An answer, from another target when this one is gone or knows our ticket no more, and the client has lost nothing by that. */
+async function answered(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  target: RelayRequest,
+): Promise<{ readonly exchange: Exchange; readonly answerHeaders: RelayTarget['answerHeaders'] }> {
+  const { renewed } = target;
+  try {
+    const exchange = await begin(request, reply, target);
+    if (exchange.answer.statusCode !== 401 || renewed === undefined) {
+      return { exchange, answerHeaders: target.answerHeaders };
+    }
+    exchange.drop();
+    if (exchange.bodyTaken()) {
+      throw new HawserError('connection-lost', 'The host has just been restarted; send this again.');
+    }
+  } catch (error) {
+    // Only before anything of the body was taken is it `unavailable`.
+    if (renewed === undefined || !isHawserError(error, 'unavailable') || request.raw.destroyed) throw error;
+  }
+  const again = await renewed();
+  return { exchange: await begin(request, reply, again), answerHeaders: again.answerHeaders };
 }
 
 interface Exchange {

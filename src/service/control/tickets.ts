@@ -13,10 +13,15 @@ const MARGIN_MS = 600_000;
 export class Tickets {
   readonly #context: Context;
   readonly #installed = new Map<string, { readonly ticketId: string; readonly until: number }[]>();
-  readonly #own = new Map<string, Promise<Access>>();
+  readonly #own = new Map<string, { readonly hostId: string; readonly access: Promise<Access> }>();
 
   constructor(context: Context) {
     this.#context = context;
+    // It may have moved, or have been restarted.
+    context.changes.watch((kind, id) => {
+      if (kind !== 'host') return;
+      for (const [key, { hostId }] of this.#own) if (hostId === id) this.#own.delete(key);
+    });
   }
 
   async install(hostId: string, subject: TicketSubject, ops: ('read' | 'write')[]): Promise<Access> {
@@ -49,14 +54,14 @@ export class Tickets {
     const key = keyOf(subject);
     const now = this.#context.now().getTime();
     const known = this.#own.get(key);
-    const access = await known?.catch(() => undefined);
+    const access = await known?.access.catch(() => undefined);
     if (access !== undefined && access.token !== refused?.token && access.expiresAt.getTime() - now > MARGIN_MS) {
       return access;
     }
     if (this.#own.get(key) !== known) return this.own(hostId, subject, refused);
     const ops: ('read' | 'write')[] = subject.kind === 'upload' ? ['read', 'write'] : ['read'];
     const made = this.install(hostId, subject, ops);
-    this.#own.set(key, made);
+    this.#own.set(key, { hostId, access: made });
     made.catch(() => this.#own.delete(key));
     this.#forgetOld();
     return made;
