@@ -33,16 +33,111 @@ for (const theme of ['light', 'dark'] as const) {
         found.push(...(await violations(page, name)));
         expect(await sidewaysScroll(page), `${name} scrolls sideways`).toBe(0);
       }
-      await page.goto(`${stage.url}/#/images`);
-      await page.getByRole('button', { name: 'Create image' }).click();
-      await page.getByRole('dialog', { name: 'Create image' }).waitFor();
-      await settled(page);
-      found.push(...(await violations(page, 'create image')));
+      found.push(...(await dialogs(stage, page)));
+      found.push(...(await manyPlaces(stage, page)));
       stage.proxy.release();
       expect(found).toEqual([]);
     });
   }
 }
+
+/** Each dialog, opened as a person would: a page, then the names of what is pressed. */
+async function dialogs(stage: Stage, page: Page): Promise<readonly string[]> {
+  const images = await stage.api<{ readonly items: readonly ImageResource[] }>('GET', '/images?limit=100');
+  const ready = `/images/${images.items.find((image) => image.state === 'ready')?.id}`;
+  const ways: readonly (readonly [path: string, ...presses: (readonly ['button' | 'tab' | 'menuitem', string])[]])[] = [
+    ['/images', ['button', 'Create image']],
+    ['/images', ['button', 'Create image'], ['tab', 'From a URL'], ['button', 'How many copies, and where']],
+    ['/images', ['button', 'Create image'], ['tab', 'Clone']],
+    [ready, ['button', 'Add a copy']],
+    [ready, ['button', 'How many, and where']],
+    ['/hosts', ['button', 'Add a host'], ['button', 'Make a token']],
+    ['/hosts', ['button', 'Actions on']],
+    ['/hosts', ['button', 'Actions on'], ['menuitem', 'Drain']],
+    ['/hosts', ['button', 'Actions on'], ['menuitem', 'Edit tags']],
+    ['/hosts', ['button', 'Actions on'], ['menuitem', 'Remove']],
+    ['/stores', ['button', 'Actions on'], ['menuitem', 'Evict']],
+  ];
+  const found: string[] = [];
+  for (const [path, ...presses] of ways) {
+    await page.goto(`${stage.url}/#/access`);
+    await page.getByRole('heading', { name: 'Access', level: 1 }).waitFor();
+    await page.goto(`${stage.url}/#${path}`);
+    for (const [role, name] of presses) await page.getByRole(role, { name }).first().click();
+    if (presses.at(-1)?.[1] === 'Make a token') await page.getByText('hawser agent --join').waitFor();
+    await settled(page);
+    const where = `${path} ${presses.map(([, name]) => name).join(' > ')}`;
+    found.push(...(await violations(page, where)));
+    expect(await sidewaysScroll(page), `${where} scrolls sideways`).toBe(0);
+    await page.keyboard.press('Escape');
+  }
+  return found;
+}
+
+/** 50 Hosts and 50 Stores in every state, made from the real answer: so many agents would not fit this machine. */
+async function manyPlaces(stage: Stage, page: Page): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const kind of ['hosts', 'stores'] as const) {
+    const real = await stage.api<{ readonly items: readonly object[] }>('GET', `/${kind}`);
+    const [first] = real.items;
+    if (first === undefined) throw new Error(`no ${kind}`);
+    const items = Array.from({ length: 50 }, (_, i) => ({ ...first, ...(states[kind][i % 5] ?? {}), ...named(i) }));
+    await page.route(`**/api/v1/${kind}`, (route) => route.fulfill({ json: { items } }));
+    await page.goto(`${stage.url}/#/access`);
+    await page.getByRole('heading', { name: 'Access', level: 1 }).waitFor();
+    await page.goto(`${stage.url}/#/${kind}`);
+    await page.reload();
+    await page.getByText('number 49').first().waitFor();
+    await settled(page);
+    found.push(...(await violations(page, `50 ${kind}`)));
+    expect(await sidewaysScroll(page), `50 ${kind} scroll sideways`).toBe(0);
+    await page.unroute(`**/api/v1/${kind}`);
+    const refusal = { ...problem, requestId: 'r-1' };
+    await page.route(`**/api/v1/${kind}`, (route) => route.fulfill({ status: 403, json: refusal }));
+    await page.reload();
+    await page.getByRole('alert').first().waitFor();
+    await settled(page);
+    found.push(...(await violations(page, `${kind} with an error`)));
+    await page.unroute(`**/api/v1/${kind}`);
+  }
+  return found;
+}
+
+const problem = {
+  type: 'about:blank',
+  title: 'Not allowed',
+  status: 403,
+  detail: 'Only administrators see this.',
+  code: 'forbidden',
+  next: 'Ask one of them.',
+  retryable: false,
+};
+
+function named(i: number) {
+  const id = `00000000-0000-4000-8000-${String(i).padStart(12, '0')}`;
+  return {
+    id,
+    name: `number ${i} with a name that is rather long and-has-a-part-without-any-gap.example`,
+    tags: ['ssd', `row-${i}`],
+  };
+}
+
+const states = {
+  hosts: [
+    {},
+    { state: 'offline', status: 'Its agent is not heard. Look whether the machine is up.' },
+    { evicting: true, copyCount: 12 },
+    { evicting: true, drained: true, copyCount: 0 },
+    { state: 'outdated', status: 'Its agent is too old.', enabled: false },
+  ],
+  stores: [
+    {},
+    { state: 'offline', status: 'The host does not answer.', unschedulable: 'Its host is offline.' },
+    { evicting: true, unschedulable: 'It is being evicted.' },
+    { state: 'failed', status: 'Input/output error.', unschedulable: 'It has failed.' },
+    { enabled: false, unschedulable: 'It is disabled.', reserved: 5 * 2 ** 30 },
+  ],
+} as const;
 
 /** 50 Images, one of them failed. */
 async function furnished(): Promise<Stage> {
@@ -94,6 +189,7 @@ async function pagesOf(stage: Stage): Promise<readonly (readonly [name: string, 
     ['an image that does not exist', '/images/00000000-0000-4000-8000-000000000000'],
     ['tasks', '/tasks'],
     ['a task', `/tasks?task=${tasks.items.find((task) => task.state === 'RUNNING')?.id}`],
+    ['hosts', '/hosts'],
     ['stores', '/stores'],
     ['access', '/access'],
   ];

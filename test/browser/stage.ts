@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { type Browser, type BrowserContext, chromium, type Page } from 'playwrig
 import { RecordingProxy } from './recording-proxy.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const PATIENCE_MS = 240_000;
+const PATIENCE_MS = 60_000;
 
 /** A real `hawser serve` in a folder of its own, a proxy that records what goes to it, and a real Chromium. */
 export interface Stage extends AsyncDisposable {
@@ -25,9 +25,16 @@ export interface Stage extends AsyncDisposable {
   readonly proxy: RecordingProxy;
   readonly browser: Browser;
   /** A page that is signed in and was not offered a password. */
-  signedIn(options?: { readonly theme?: 'light' | 'dark'; readonly width?: number }): Promise<SignedIn>;
+  signedIn(options?: SignInOptions): Promise<SignedIn>;
   /** A call of the native API past the browser. */
   api<T>(method: string, path: string, body?: unknown): Promise<T>;
+}
+
+export interface SignInOptions {
+  readonly theme?: 'light' | 'dark';
+  readonly width?: number;
+  /** Another name of the stage than its own URL. */
+  readonly url?: string;
 }
 
 export interface SignedIn extends AsyncDisposable {
@@ -35,16 +42,28 @@ export interface SignedIn extends AsyncDisposable {
   readonly context: BrowserContext;
 }
 
-export async function openStage(): Promise<Stage> {
+export interface StageOptions {
+  /** Text of the server's configuration file. */
+  readonly yaml?: string;
+  /** More arguments for Chromium. */
+  readonly browserArgs?: readonly string[];
+}
+
+export async function openStage({ yaml = '', browserArgs = [] }: StageOptions = {}): Promise<Stage> {
   await promisify(execFile)(process.execPath, [join(root, 'tools/web-build.ts'), '--if-stale'], { cwd: root });
   const folder = await mkdtemp(join(tmpdir(), 'hawser-browser-'));
   const dataDir = join(folder, 'data');
-  const child = startServe(dataDir);
+  const config = join(folder, 'hawser.yaml');
+  await writeFile(config, yaml);
+  const child = startServe(dataDir, config);
   try {
     const serverUrl = await addressOf(child, dataDir);
     const token = (await readFile(join(dataDir, 'run', 'admin-token'), 'utf8')).trim();
     const proxy = await RecordingProxy.open(serverUrl);
-    const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: chromiumArgs });
+    const browser = await chromium.launch({
+      executablePath: '/usr/bin/chromium',
+      args: [...chromiumArgs, ...browserArgs],
+    });
     return {
       url: proxy.url,
       serverUrl,
@@ -90,7 +109,7 @@ const chromiumArgs = [
   '--disable-sync',
 ];
 
-function startServe(dataDir: string): ChildProcess {
+function startServe(dataDir: string, config: string): ChildProcess {
   return spawn(process.execPath, [join(root, 'src/cli/main.ts'), 'serve'], {
     cwd: root,
     env: {
@@ -98,6 +117,8 @@ function startServe(dataDir: string): ChildProcess {
       HAWSER_DATA_DIR: dataDir,
       HAWSER_LISTEN: '127.0.0.1:0',
       HAWSER_DATA_LISTEN: '127.0.0.1:0',
+      HAWSER_AGENT_LISTEN: '127.0.0.1:0',
+      HAWSER_CONFIG: config,
     },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -131,13 +152,13 @@ interface Door {
   readonly token: string;
 }
 
-async function signIn(door: Door, { theme = 'light', width = 1280 }: NonNullable<Parameters<Stage['signedIn']>[0]>) {
+async function signIn(door: Door, { theme = 'light', width = 1280, url = door.url }: SignInOptions): Promise<SignedIn> {
   const context = await door.browser.newContext({ colorScheme: theme, viewport: { width, height: 900 } });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   page.setDefaultNavigationTimeout(PATIENCE_MS);
   await page.addInitScript(() => localStorage.setItem('hawser-password-later', 'admin'));
-  await page.goto(door.url);
+  await page.goto(url);
   await page.getByLabel('Admin token').fill(door.token);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('heading', { name: 'Images', level: 1 }).waitFor();

@@ -74,7 +74,10 @@ async function create({ api }: Connected, body: ImageCreate, options: CreateOpti
   }
   try {
     const code = await follow(api, await api.task(image.taskId), options);
-    if (code !== exitCodes.ok) return code;
+    if (code !== exitCodes.ok) {
+      note(`The image stays, failed, to be looked at. To remove it: hawser image rm ${image.id.slice(0, 8)}`, options);
+      return code;
+    }
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     const task = image.taskId.slice(0, 8);

@@ -123,6 +123,7 @@ function RemoveHost({ host, onClose }: { readonly host: HostResource; readonly o
       opened
       title={`Remove ${host.name}?`}
       action="Remove the host"
+      held={holds && !force}
       busy={remove.isPending}
       error={remove.error}
       onConfirm={() => remove.mutate()}

@@ -14,8 +14,9 @@ import { JoinTokens } from './join-tokens.tsx';
 export function HostsPage() {
   const [adding, setAdding] = useState(false);
   const admin = useAdmin();
-  const hosts = useQuery(queries.hosts());
-  const stores = useQuery(queries.stores()).data?.items ?? [];
+  // Space, counts and what was seen last change without an event of their own.
+  const hosts = useQuery({ ...queries.hosts(), refetchInterval: 10_000 });
+  const stores = useQuery({ ...queries.stores(), refetchInterval: 10_000 }).data?.items ?? [];
   const items = hosts.data?.items ?? [];
   return (
     <>

@@ -8,6 +8,8 @@ interface ConfirmProps {
   readonly children: ReactNode;
   readonly action: string;
   readonly busy?: boolean;
+  /** Something must be decided first. */
+  readonly held?: boolean;
   /** `plain`: it can be taken back. */
   readonly tone?: 'danger' | 'plain';
   /** The safe answer. */
@@ -20,7 +22,7 @@ interface ConfirmProps {
 
 /** Asks before something that cannot be undone, or that many will feel; the safe answer has the focus. */
 export function Confirm(props: ConfirmProps) {
-  const { opened, title, children, action, busy = false, tone = 'danger', refusal = 'Keep it' } = props;
+  const { opened, title, children, action, busy = false, held = false, tone = 'danger', refusal = 'Keep it' } = props;
   const { error = null, onConfirm, onClose } = props;
   return (
     <Modal opened={opened} onClose={onClose} title={title} closeButtonProps={{ 'aria-label': 'Close' }}>
@@ -36,7 +38,7 @@ export function Confirm(props: ConfirmProps) {
         <Button variant="default" onClick={onClose} data-autofocus>
           {refusal}
         </Button>
-        <Button {...(tone === 'danger' ? { color: 'red.9' } : {})} onClick={onConfirm} loading={busy}>
+        <Button {...(tone === 'danger' ? { color: 'red.9' } : {})} onClick={onConfirm} loading={busy} disabled={held}>
           {action}
         </Button>
       </Group>

@@ -6,7 +6,8 @@ import { ProblemNote } from '../parts/problem-note.tsx';
 import { StoreCard } from './store-card.tsx';
 
 export function StoresPage() {
-  const stores = useQuery(queries.stores());
+  // Space and what was seen last change without an event of their own.
+  const stores = useQuery({ ...queries.stores(), refetchInterval: 10_000 });
   const items = stores.data?.items ?? [];
   return (
     <>
