@@ -115,7 +115,7 @@ function finishTable(finish: readonly FinishResult[]): readonly string[] {
   ];
 }
 
-/** Both clients as a process of their own, its start included, against one qemu-nbd over a raw file in the page cache. */
+/** Both clients as processes of their own against one qemu-nbd over a raw file in the page cache; CPU is of the client. */
 function nbdTable(results: readonly NbdResult[]): readonly string[] {
   const middle = (samples: readonly Sample[], of: keyof Sample) => median(samples.map((sample) => sample[of]));
   const rows = results.map(({ name, bytes, hawser, nbdcopy }) => [

@@ -89,7 +89,10 @@ export async function nbdkitPlace(size: number, ...args: readonly string[]): Pro
   );
   undo.defer(() => ended(kit));
   while ((await stat(pid).catch(() => undefined)) === undefined) {
-    if (kit.exitCode !== null) throw new Error('nbdkit did not start');
+    if (kit.exitCode !== null) {
+      await undo.disposeAsync();
+      throw new Error('nbdkit did not start');
+    }
     await wait(10);
   }
   const reopen = ({ writable } = { writable: true }) =>
