@@ -16,6 +16,7 @@ export interface Stage extends AsyncDisposable {
   readonly https: string;
   readonly unix: string;
   readonly control: string;
+  readonly addresses: Readonly<Record<string, string>>;
   /** Tickets may open what lies here. */
   readonly images: string;
   readonly folder: string;
@@ -77,6 +78,7 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
     https: path('imageioHttps'),
     unix: path('imageioUnix'),
     control,
+    addresses,
     images,
     folder,
     tickets,

@@ -29,11 +29,11 @@ export function imageDoor(
 ): Handler {
   const { info } = settings;
   return router([
-    { path: /^\/images\/(.*)\/extents/, methods: { GET: (exchange, id) => extents(exchange, settings, id) } },
-    { path: /^\/images\/(.*)\/checksum\/algorithms/, methods: { GET: algorithms } },
-    { path: /^\/images\/(.*)\/checksum/, methods: { GET: (exchange, id) => checksum(exchange, settings, id) } },
+    { path: /^\/images\/([^\n]*)\/extents/, methods: { GET: (exchange, id) => extents(exchange, settings, id) } },
+    { path: /^\/images\/([^\n]*)\/checksum\/algorithms/, methods: { GET: algorithms } },
+    { path: /^\/images\/([^\n]*)\/checksum/, methods: { GET: (exchange, id) => checksum(exchange, settings, id) } },
     {
-      path: /^\/images\/(.*)/,
+      path: /^\/images\/([^\n]*)/,
       methods: {
         OPTIONS: (exchange, id) => options(exchange, settings, id),
         GET: (exchange, id) => get(exchange, settings, id),
@@ -59,7 +59,7 @@ export function imageDoor(
 export function controlDoor(settings: ControlSettings & { readonly metrics: () => Promise<string> }): Handler {
   return router([
     {
-      path: /^\/tickets\/(.*)/,
+      path: /^\/tickets\/([^\n]*)/,
       methods: {
         GET: (exchange, id) => getTicket(exchange, settings, id),
         PUT: (exchange, id) => putTicket(exchange, settings, id),
