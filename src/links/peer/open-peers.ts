@@ -13,6 +13,10 @@ const STALL_MS = 30_000;
 /** Of an answer that is read whole: the extents of 10 000 runs, the leaves of 64 GiB. */
 const MOST_READ = 4 * 1024 * 1024;
 
+/** A round trip that takes longer is worth more requests at once; nearby they only stand in each other's way. */
+const FAR_MS = 5;
+const LANES = { near: 2, far: 6 } as const;
+
 export interface PeerSettings {
   /** Told of bytes that passed in Buffers which are garbage by now. */
   readonly passed: (bytes: number) => void;
@@ -31,6 +35,8 @@ class PeerCopy implements DistantCopy {
   readonly #passed: (bytes: number) => void;
   readonly #stallMs: number;
   #etag: string | undefined;
+  /** The shortest that a connection took to be made, milliseconds. */
+  #roundTrip = Number.POSITIVE_INFINITY;
 
   constructor({ url, ticket, ca }: PeerAddress, { passed, stallMs = STALL_MS }: PeerSettings) {
     this.#url = url.replace(/\/+$/, '');
@@ -40,6 +46,10 @@ class PeerCopy implements DistantCopy {
       : new http.Agent({ keepAlive: true });
     this.#passed = passed;
     this.#stallMs = stallMs;
+  }
+
+  get lanes(): number {
+    return this.#roundTrip < FAR_MS ? LANES.near : LANES.far;
   }
 
   async extents(from: number, signal: AbortSignal): Promise<ExtentPage> {
@@ -93,6 +103,13 @@ class PeerCopy implements DistantCopy {
     const protocol = this.#url.startsWith('https:') ? https : http;
     const request = protocol.get(`${this.#url}${path}`, { agent: this.#agent, headers, signal });
     const silent = setTimeout(() => request.destroy(away(undefined)), this.#stallMs).unref();
+    const began = performance.now();
+    request.on('socket', (socket) => {
+      if (!socket.connecting) return;
+      socket.once('connect', () => {
+        this.#roundTrip = Math.min(this.#roundTrip, performance.now() - began);
+      });
+    });
     request.on('response', resolve);
     request.on('error', (cause) => reject(signal.aborted ? signal.reason : away(cause)));
     return promise.finally(() => clearTimeout(silent));

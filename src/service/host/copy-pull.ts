@@ -11,8 +11,6 @@ import type { PullWork } from './pull.ts';
 import { SourceLeaves } from './source-leaves.ts';
 import { sizeMismatch } from './upload-refusals.ts';
 
-/** Requests that are under way at once. */
-const LANES = 4;
 /** Ranges of one call; a journal record each. */
 const ZEROS_AT_ONCE = 1000;
 /** Blocks whose digests are read from the journal at once. */
@@ -54,7 +52,7 @@ export class CopyPull implements PullWork {
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
     const pieces = copyPieces(this.#pages(both), size);
-    await inLanes(this.#wanted(pieces, both), LANES, stop, (piece) => this.#fetch(piece, both));
+    await inLanes(this.#wanted(pieces, both), copy.lanes, stop, (piece) => this.#fetch(piece, both));
     signal.throwIfAborted();
     await this.#checkRest(signal);
   }

@@ -20,6 +20,8 @@ export function localCopy(
     return opened;
   };
   return {
+    // One file is written by one at a time anyway.
+    lanes: 1,
     extents: async (from) => extentPage(await open(), from),
     leaves: async (first, count) => (await open()).leaves(first, count),
     data: async (range) => {

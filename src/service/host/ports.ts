@@ -83,6 +83,8 @@ export interface HostLog {
  * `forbidden`, `not-found`, `unsupported` otherwise.
  */
 export interface DistantCopy extends AsyncDisposable {
+  /** Requests for data that are worth having under way at once, as far as is known by now: more where each comes from afar. */
+  readonly lanes: number;
   /** From `from` on, in order, without gaps, as many as are told at once. */
   extents(from: number, signal: AbortSignal): Promise<ExtentPage>;
   /** 32 bytes a block; empty when none are recorded. */
