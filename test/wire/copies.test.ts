@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ImageResource } from '../../src/contract/api/image.ts';
 import type { TaskResource } from '../../src/contract/api/task.ts';
-import { Caller, MiB, treeSha256, until } from './caller.ts';
+import { Caller, MiB, sha256, treeSha256, until } from './caller.ts';
 import { type Serving, startServing } from './serving.ts';
 
 let serving: Serving;
@@ -12,7 +14,7 @@ let api: Caller;
 
 beforeAll(async () => {
   serving = await startServing({
-    yaml: 'stores:\n  - {name: fast, path: ./fast}\n  - {name: slow, path: ./slow}\ncopies: {recheckSeconds: 1}\n',
+    yaml: 'stores:\n  - {name: fast, path: ./fast}\n  - {name: slow, path: ./slow}\ncopies: {recheckSeconds: 1}\ndownloads: {allow: [127.0.0.0/8]}\n',
   });
   api = new Caller(serving.api, serving.token);
 });
@@ -144,3 +146,54 @@ test('a clone, a copy on demand with a task, and a store that is emptied', async
 async function etagOf(id: string): Promise<string | null> {
   return (await api.call('HEAD', `/images/${id}/data`)).headers.get('etag');
 }
+
+test('a download from a URL with two copies, its digest checked; lost, it is fetched again if the bytes are the same', async () => {
+  let served = sample();
+  const server = createServer((request, response) => {
+    const path = request.url ?? '';
+    if (!path.startsWith('/disk.img')) return void response.writeHead(404).end();
+    const etag = `"${sha256(served).slice(0, 16)}"`;
+    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
+    const headers = { etag, 'accept-ranges': 'bytes' };
+    if (range === null)
+      return void response.writeHead(200, { ...headers, 'content-length': served.length }).end(served);
+    const [from, to] = [Number(range[1]), Math.min(Number(range[2]), served.length - 1)];
+    const part = served.subarray(from, to + 1);
+    const about = { 'content-range': `bytes ${from}-${to}/${served.length}`, 'content-length': part.length };
+    response.writeHead(206, { ...headers, ...about }).end(part);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const base = `http://127.0.0.1:${port}`;
+  const create = (url: string, more: Readonly<Record<string, unknown>> = {}) =>
+    api.ok<ImageResource>('POST', '/images', {
+      body: { name: 'from afar', origin: { kind: 'download', url }, placement: { minCopies: 2 }, ...more },
+    });
+  const made = await create(`${base}/disk.img?token=hidden`, { digest: `sha256:${sha256(served)}` });
+  const both = await image(made.id, ready(2));
+  expect(both).toMatchObject({ state: 'ready', origin: 'download', size: served.length });
+  expect(both.digests).toContain(`tree-sha256:${treeSha256(served)}`);
+  expect((await api.data(made.id)).equals(served)).toBe(true);
+
+  const wrong = await create(`${base}/disk.img`, { digest: `sha256:${'0'.repeat(64)}` });
+  const refused = await image(wrong.id, (found) => found.state === 'failed');
+  expect(refused.status).toMatch(/sha256:0000/);
+  const absent = await create(`${base}/nothing`);
+  expect((await image(absent.id, (found) => found.state === 'failed')).status).toMatch(/404/);
+  const inside = await create('http://169.254.169.254/latest');
+  expect((await image(inside.id, (found) => found.state === 'failed')).status).not.toBe('');
+  for (const id of [wrong.id, absent.id, inside.id]) await api.ok('DELETE', `/images/${id}`);
+
+  for (const store of ['fast', 'slow']) for (const file of await fileOf(store)) await rm(file);
+  const again = await image(made.id, (found) => ready(2)(found) && found.taskId !== both.taskId);
+  expect(again.state).toBe('ready');
+  expect((await api.data(made.id)).equals(served)).toBe(true);
+
+  served = randomBytes(2 * MiB);
+  for (const store of ['fast', 'slow']) for (const file of await fileOf(store)) await rm(file);
+  const other = await image(made.id, (found) => found.state === 'failed' && found.taskId !== again.taskId);
+  const task = await api.task(other.taskId ?? '');
+  expect(task).toMatchObject({ kind: 'download', state: 'FAILURE' });
+  await api.ok('DELETE', `/images/${made.id}`);
+  server.close();
+});

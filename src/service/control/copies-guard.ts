@@ -45,7 +45,15 @@ export async function loseCopy(tx: ControlDb, image: Image, copyId: string, stat
   if (!(await tx.move('copies', copyId, 'failed', { status }))) return false;
   const others = image.copies.filter((copy) => copy.id !== copyId);
   if (others.some((copy) => copy.state === 'ready' || copy.state === 'unknown')) return true;
-  await tx.move('images', image.id, 'failed', { from: ['ready'], status: `${status} ${nextStep(image)}` });
+  const failed = await tx.move('images', image.id, 'failed', {
+    from: ['ready'],
+    status: `${status} ${nextStep(image)}`,
+  });
+  if (!failed) return true;
+  // What waits to be tried again has nothing left to wait for.
+  for (const upload of await tx.uploads.liveOf(image.id)) {
+    if (upload.purpose === 'copy') await tx.copies.setRetry(upload.copyId, 0, null);
+  }
   return true;
 }
 

@@ -179,7 +179,7 @@ export class Pulls {
       found.kind === 'none'
         ? { code: 'unavailable', message: 'No ready copy to read from can be reached now.' }
         : row.purpose === 'copy'
-          ? { code: 'unavailable', message: 'No good copy is left to read from.' }
+          ? { code: 'conflict', message: 'No good copy is left to read from.' }
           : { code: 'conflict', message: 'The image that was to be cloned is not there any more.' };
     await this.#failed(row, problem, 'ours');
     return undefined;
@@ -210,10 +210,12 @@ export class Pulls {
     const tries = (await db.copies.tried(row.copyId)) + 1;
     const wait = another ? 0 : backoffSeconds(tries);
     const at = new Date(now().getTime() + wait * 1000);
-    if (isFinal(upload, code)) {
+    // A further Copy of what has no other left comes from nowhere; what is to be done then the Image says.
+    const orphan = upload.purpose === 'copy' && (await db.images.find(upload.imageId))?.state !== 'ready';
+    if (orphan || isFinal(upload, code)) {
       log.warn({ event: 'pull.ended', uploadId: row.id, code, tries });
       const status = problem.message;
-      const retry = { tries, at };
+      const retry = orphan ? undefined : { tries, at };
       await endUpload(this.#context, upload, { to: 'failed', status, cause: code, image: 'failed', retry });
       return;
     }

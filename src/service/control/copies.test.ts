@@ -491,7 +491,7 @@ test('a source that fails is left for another one at once; a damaged one is comp
   target.say(target.receive(uploadId, 4, { pull: 'failed', problem: { code: 'corrupt', message: 'block 0' } }));
   await stage.until(() => from() !== first);
   expect(stage.agents.reduce((sum, agent) => sum + agent.work.size, 0)).toBe(1);
-  expect((await stage.control.tasks.get(alice, task.id)).state).toBe('RUNNING');
+  await stage.until(async () => (await stage.control.tasks.get(alice, task.id)).state === 'RUNNING');
   target.say(target.receive(uploadId, 10, { pull: 'done', problem: null }));
   await stage.image(id, ready(3));
 });

@@ -20,6 +20,8 @@ export class Reports {
   /** A host is (back) here: what it has may have changed meanwhile. */
   readonly #onFull: (hostId: string) => void;
   readonly #heardAt = new Map<string, number>();
+  /** Stores that could not be used when they were last heard of. */
+  readonly #troubled = new Set<string>();
 
   constructor(context: Context, pulls: Pulls, onFull: (hostId: string) => void) {
     this.#context = context;
@@ -203,6 +205,11 @@ export class Reports {
   }
 
   async #takeStores(hostId: string, stores: readonly StoreReport[]): Promise<void> {
+    for (const { storeId, problem } of stores) {
+      // Its Copies could not be looked at for a while.
+      if (problem === null && this.#troubled.delete(storeId)) this.#onFull(hostId);
+      if (problem !== null) this.#troubled.add(storeId);
+    }
     await this.#context.db.stores.saveStores(stores.map((store): StoreSeen => ({ ...store, hostId })));
     for (const store of stores) this.#context.changes.touch('store', store.storeId);
   }
