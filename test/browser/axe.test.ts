@@ -65,6 +65,7 @@ async function dialogs(stage: Stage, page: Page): Promise<readonly string[]> {
     await page.goto(`${stage.url}/#${path}`);
     for (const [role, name] of presses) await page.getByRole(role, { name }).first().click();
     if (presses.at(-1)?.[1] === 'Make a token') await page.getByText('hawser agent --join').waitFor();
+    await page.getByRole(presses.at(-1)?.[1] === 'Actions on' ? 'menu' : 'dialog').waitFor();
     await settled(page);
     const where = `${path} ${presses.map(([, name]) => name).join(' > ')}`;
     found.push(...(await violations(page, where)));

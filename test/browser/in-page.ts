@@ -22,7 +22,10 @@ export async function tabTo(page: Page, name: string): Promise<void> {
 export async function settled(page: Page): Promise<void> {
   await page.locator('[aria-label^="Loading"]').first().waitFor({ state: 'detached' });
   await page.evaluate(
-    `Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => undefined)))`,
+    // What turns for ever, while something is waited for, has no end.
+    `Promise.all(document.getAnimations()
+      .filter((animation) => animation.effect?.getComputedTiming().endTime !== Infinity)
+      .map((animation) => animation.finished.catch(() => undefined)))`,
   );
 }
 

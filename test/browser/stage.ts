@@ -11,7 +11,7 @@ import { type Browser, type BrowserContext, chromium, type Page } from 'playwrig
 import { RecordingProxy } from './recording-proxy.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 240_000;
 
 /** A real `hawser serve` in a folder of its own, a proxy that records what goes to it, and a real Chromium. */
 export interface Stage extends AsyncDisposable {
