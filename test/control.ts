@@ -19,12 +19,16 @@ export interface TestControl extends AsyncDisposable {
   readonly lines: Readonly<Record<string, unknown>>[];
 }
 
+interface MoreSettings {
+  readonly limits?: Readonly<Record<string, unknown>>;
+  readonly copies?: Readonly<Record<string, unknown>>;
+}
+
 export async function testControl(
   open: OpenDatabase,
   agents: readonly PlainAgent[],
   uploads: Readonly<Record<string, unknown>> = {},
-  limits: Readonly<Record<string, unknown>> = {},
-  copies: Readonly<Record<string, unknown>> = {},
+  { limits = {}, copies = {} }: MoreSettings = {},
 ): Promise<TestControl> {
   let offset = 0;
   const lines: Record<string, unknown>[] = [];

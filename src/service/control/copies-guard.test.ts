@@ -96,8 +96,8 @@ class World implements AsyncDisposable {
       agent.pulls = 'done';
       return agent;
     });
-    const limits = { awaySeconds: 0, recheckSeconds: 10 };
-    const controls = await Promise.all([1, 2].map(() => testControl(open, agents, {}, {}, limits)));
+    const copies = { awaySeconds: 0, recheckSeconds: 10 };
+    const controls = await Promise.all([1, 2].map(() => testControl(open, agents, {}, { copies })));
     const [first] = controls;
     if (first === undefined) throw new Error('no control');
     const images: string[] = [];

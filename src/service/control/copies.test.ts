@@ -43,7 +43,7 @@ class Stage implements AsyncDisposable {
 
   static async set(agents: readonly PlainAgent[], copies: Readonly<Record<string, unknown>> = {}): Promise<Stage> {
     const open = await postgres.open();
-    return new Stage(await testControl(open, agents, {}, {}, copies), agents, open);
+    return new Stage(await testControl(open, agents, {}, { copies }), agents, open);
   }
 
   get control() {

@@ -94,7 +94,7 @@ test('begins at once that together exceed the free space are never promised more
 test("begins at once that together exceed a user's quota are never promised more than it; others have their own", async () => {
   await using open = await postgres.open();
   const agent = new PlainAgent([{ name: 'default', free: 100 * MiB }]);
-  await using ready = await testControl(open, [agent], {}, { userQuota: 10 * MiB });
+  await using ready = await testControl(open, [agent], {}, { limits: { userQuota: 10 * MiB } });
   const begin = () => ready.control.uploads.begin(alice, { name: 'disk', size: 3 * MiB, format: 'raw' });
   const results = await Promise.allSettled(Array.from({ length: 8 }, begin));
   expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(3);
