@@ -22,6 +22,15 @@ export function conflict(piece: Range): HawserError {
   );
 }
 
+/** Another body for the same range came while this one waited for its digest, and has not ended yet. */
+export function overtaken(piece: Range): HawserError {
+  return new HawserError(
+    'unavailable',
+    `Another body is being received between ${piece.offset} and ${rangeEnd(piece)}. Send this one again when that has ended.`,
+    { details: { offset: piece.offset, length: piece.length } },
+  );
+}
+
 /**
  * Who writes where, so that two who send the same range never both write it. Nothing here awaits between
  * a look and a claim; that is what makes it sound.

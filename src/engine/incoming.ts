@@ -4,7 +4,7 @@ import { HawserError, isHawserError } from '../core/errors.ts';
 import type { Mover } from '../core/mover.ts';
 import { cutAt, type Range, rangeEnd } from '../core/range.ts';
 import type { BlockWriter } from '../stores/store.ts';
-import { type Claim, Claims, conflict } from './claims.ts';
+import { type Claim, Claims, conflict, overtaken } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
 import { blocksOf, Received, readLeaves, without } from './received.ts';
 import { type Held, type Reservation, recordOf, settleBoth } from './segments.ts';
@@ -111,13 +111,24 @@ export class Incoming {
     }
   }
 
-  /** The digest was right: what was held counts. What others took meanwhile must be the same bytes. */
+  /**
+   * The digest was right: what was held counts. What others took meanwhile must have been received, and be the same
+   * bytes. Throws `unavailable` while it is not known what becomes of theirs.
+   */
   async commit(held: readonly Held[]): Promise<void> {
+    const mine = held.filter(({ claim }) => !claim.taken);
+    const taken = held.filter(({ claim }) => claim.taken);
+    // From here to the record nobody may take them over: other bytes would lie there under our digest.
+    const firm = mine.map(({ claim }) => this.#claims.claim(claim));
+    this.drop(held);
     try {
-      for (const { record, claim } of held) if (claim.taken) await this.#compareStored(record);
-      await this.#acknowledge(held.filter(({ claim }) => !claim.taken).map(({ record }) => record));
+      for (const { record } of taken) {
+        if (!this.received.all.contains(record)) throw overtaken(record);
+        await this.#compareStored(record);
+      }
+      await this.#acknowledge(mine.map(({ record }) => record));
     } finally {
-      this.drop(held);
+      this.#claims.release(firm);
     }
   }
 

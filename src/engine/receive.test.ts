@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TREE_BLOCK } from '../core/digest.ts';
@@ -251,4 +252,28 @@ test('after a flush that failed, what came since the last good one is asked for 
   expect([...rig.incoming.received.all]).toEqual([{ offset: 0, length: TREE_BLOCK }]);
   await send(rig, bytes);
   expect((await rig.incoming.leaves(bytes.length)).treeDigest()).toBe(treeOf(bytes));
+});
+
+test('a body whose digest is wrong never spoils what another one of the same range was acknowledged for', async () => {
+  await using rig = await makeRig();
+  const later = async (ticks: number) => {
+    for (let tick = 0; tick < ticks; tick++) await setImmediate();
+  };
+  for (let round = 0; round < 600; round++) {
+    const offset = round * 64;
+    const bytes = randomBytes(6);
+    const digest = { algorithm: 'sha512', bytes: createHash('sha512').update(bytes).digest() } as const;
+    const [good] = await Promise.allSettled([
+      send(rig, bytes, { offset, digest }),
+      later(round % 30).then(() => send(rig, randomBytes(6), { offset, digest })),
+    ]);
+    const range = { offset, length: 6 };
+    // It is there if it was acknowledged, and if it is there it is right.
+    if (good.status === 'fulfilled') expect(rig.incoming.received.all.contains(range)).toBe(true);
+    if (!rig.incoming.received.all.contains(range)) continue;
+    const there = Buffer.alloc(6);
+    await rig.incoming.writer.read(there, offset);
+    expect(there.equals(bytes)).toBe(true);
+  }
+  expect(rig.incoming.received.all.bytes).toBeGreaterThan(0);
 });
