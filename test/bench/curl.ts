@@ -8,6 +8,8 @@ export interface CurlRequest {
   readonly file?: string;
   /** Of a GET: first and last byte. */
   readonly range?: readonly [number, number];
+  /** Unix socket of the server. */
+  readonly socket?: string;
 }
 
 /** All at the same time, each by a curl of its own; throws when one is not answered with a success. */
@@ -15,11 +17,12 @@ export async function curlAll(requests: readonly CurlRequest[]): Promise<void> {
   await Promise.all(requests.map(curl));
 }
 
-async function curl({ url, headers = [], file, range }: CurlRequest): Promise<void> {
+async function curl({ url, headers = [], file, range, socket }: CurlRequest): Promise<void> {
   const { stdout } = await promisify(execFile)('curl', [
     ...['-sS', '-k', '--fail-with-body', '-o', file === undefined ? '/dev/null' : '-', '-w', '\n%{http_code}'],
     ...headers.flatMap((header) => ['-H', header]),
     ...(file === undefined ? [] : ['-T', file]),
+    ...(socket === undefined ? [] : ['--unix-socket', socket]),
     ...(range === undefined ? [] : ['-r', range.join('-')]),
     url,
   ]);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { finishCase, hashCase, sparseCase } from './alone.ts';
 import { warmPageCache } from './files.ts';
 import { type HawserSide, startHawser } from './hawser-side.ts';
+import { imageioCase } from './imageio.ts';
 import { MemoryWatch } from './measure.ts';
 import { nbdCase } from './nbd.ts';
 import { startNginxSide } from './nginx-side.ts';
@@ -64,8 +65,9 @@ async function run(options: BenchOptions, folder: string) {
     if (wants('nbd')) nbd = await nbdCase(folder, parts.whole.file, { rounds, size });
     if (wants('finish')) finish = await finishCase(hawser, folder, { rounds, size });
   });
+  const imageio = wants('imageio') ? await imageioCase({ rounds, size, folder, note, ...parts }) : undefined;
   if (wants('tls')) await against(true, async () => {});
-  return { pairs, hash, sparse, finish, nbd, serveMemory };
+  return { pairs, hash, sparse, finish, nbd, imageio, serveMemory };
 }
 
 function note(text: string): void {

@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-export const caseNames = ['put', 'get', 'tls', 'sparse', 'finish', 'hash', 'nbd'] as const;
+export const caseNames = ['put', 'get', 'tls', 'sparse', 'finish', 'hash', 'nbd', 'imageio'] as const;
 export type CaseName = (typeof caseNames)[number];
 
 export interface BenchOptions {

@@ -1,5 +1,7 @@
 import { cpus, release } from 'node:os';
 import type { FinishResult, HashResult, SparseResult } from './alone.ts';
+import type { ImageioResult } from './imageio.ts';
+import { imageioHeads, imageioRows } from './imageio-page.ts';
 import { median, type Sample } from './measure.ts';
 import type { NbdResult } from './nbd.ts';
 import type { BenchOptions } from './options.ts';
@@ -11,6 +13,7 @@ export interface Results {
   readonly sparse: SparseResult | undefined;
   readonly finish: readonly FinishResult[] | undefined;
   readonly nbd: readonly NbdResult[] | undefined;
+  readonly imageio?: ImageioResult | undefined;
   /** Most memory of its own that the serving process had, over everything; bytes. */
   readonly serveMemory: number;
 }
@@ -20,7 +23,7 @@ const GiB = 2 ** 30;
 
 /** docs/benchmarks.md. A floor is where users stop complaining. */
 export function benchmarkPage(results: Results, options: BenchOptions, date: Date): string {
-  const { pairs, hash, sparse, finish, nbd } = results;
+  const { pairs, hash, sparse, finish, nbd, imageio } = results;
   return [
     '# Benchmarks',
     '',
@@ -38,6 +41,7 @@ export function benchmarkPage(results: Results, options: BenchOptions, date: Dat
     ...(sparse === undefined ? [] : ['', '## Sparse', '', ...sparseTable(sparse)]),
     ...(finish === undefined ? [] : ['', '## Finish', '', ...finishTable(finish)]),
     ...(nbd === undefined ? [] : ['', '## NBD', '', ...nbdTable(nbd)]),
+    ...(imageio === undefined ? [] : ['', '## The imageio door', '', ...imageioTables(imageio)]),
     '',
     '## Memory',
     '',
@@ -113,6 +117,12 @@ function finishTable(finish: readonly FinishResult[]): readonly string[] {
     '',
     'Nothing is copied or read again; what is left to do is to sync the last bytes and to hash 32 bytes a MiB. Floor: independent of the size.',
   ];
+}
+
+/** PUT with `flush=n`, as its own client sends bodies and as nginx does it. */
+function imageioTables(result: ImageioResult): readonly string[] {
+  const rows = imageioRows(result);
+  return [...table(imageioHeads.pairs, rows.pairs), '', ...table(imageioHeads.alone, rows.alone)];
 }
 
 /** Both clients as processes of their own against one qemu-nbd over a raw file in the page cache; CPU is of the client. */
