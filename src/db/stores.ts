@@ -73,7 +73,13 @@ function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'm
       await db
         .insertInto('hosts')
         .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags) })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
+        // A process that was replaced does not put its own addresses back.
+        .onConflict((conflict) =>
+          conflict
+            .column('id')
+            .doUpdateSet(now)
+            .where('hosts.generation', '<=', host.generation ?? LAST_GENERATION),
+        )
         .execute();
     },
     heard: async (hostId) => {
@@ -99,6 +105,9 @@ function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'm
     },
   };
 }
+
+/** Who never joined is never replaced. */
+const LAST_GENERATION = 2 ** 31 - 1;
 
 type StoreRow = Awaited<ReturnType<ReturnType<typeof described>['execute']>>[number];
 

@@ -54,7 +54,7 @@ export class Member {
     if (secret === undefined) {
       throw new HawserError(
         'bad-request',
-        'This agent has not joined a control yet. Make a join token there (hawser host token, or POST /api/v1/join-tokens) and give it with --join or HAWSER_JOIN.',
+        'This agent has not joined a control yet. Make a join token there (hawser host token create, or POST /api/v1/join-tokens) and give it with --join or HAWSER_JOIN.',
       );
     }
     return join(parts, key, secret).then((joined) => new Member(parts, key, joined));

@@ -16,7 +16,10 @@ export async function startCutProxy(
   const pairs = new Set<readonly [Socket, Socket]>();
   let isCut = false;
   const waiting = new Set<Socket>();
+  const accepted = new Set<Socket>();
   const server = createServer({ pauseOnConnect: true }, (socket) => {
+    accepted.add(socket);
+    socket.once('close', () => accepted.delete(socket));
     socket.on('error', () => socket.destroy());
     if (isCut) waiting.add(socket);
     else void join(socket);
@@ -63,7 +66,7 @@ export async function startCutProxy(
     },
     [Symbol.asyncDispose]: async () => {
       for (const pair of pairs) for (const socket of pair) socket.destroy();
-      for (const socket of waiting) socket.destroy();
+      for (const socket of accepted) socket.destroy();
       server.close();
       await once(server, 'close');
     },

@@ -14,7 +14,7 @@ export async function control(options: SettingOptions): Promise<number> {
         print(`Hawser control is ready:  ${running.addresses.api ?? ''}`);
         print(`Sign in with the admin token in ${running.adminTokenPath}`);
         if (!running.page) print('The page is not built; npm run build:web builds it.');
-        print('Hosts join with a token: hawser host token');
+        print('Hosts join with a token: hawser host token create');
       },
     };
   });

@@ -291,6 +291,8 @@ export interface HostSeen {
   readonly linkVersion: number;
   /** What the agent was configured with; counts until an administrator says otherwise. */
   readonly tags: readonly string[];
+  /** Of the process; null: it is in control's own. */
+  readonly generation?: number | null | undefined;
 }
 export interface StoreSeen {
   readonly storeId: string;
@@ -363,6 +365,8 @@ export interface TokenRow {
 export interface UploadServerRecords {
   /** `ip:port` by Upload; of those that are open, paused or finishing. */
   addresses(uploadIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** Also of one that has ended: its server stays a little longer. */
+  addressOf(uploadId: string): Promise<string | undefined>;
   save(uploadId: string, address: string): Promise<void>;
   remove(uploadId: string): Promise<void>;
   /** The size of an Upload that was begun without one, for it, its Image and its Task, and as its reservation. */
