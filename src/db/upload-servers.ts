@@ -15,7 +15,21 @@ export function createUploadServerRecords(db: Kysely<Tables>): UploadServerRecor
         .execute();
       return new Map(rows.map((row) => [row.upload_id, row.upload_address]));
     },
+    addressOf: async (uploadId) => {
+      const row = await db
+        .selectFrom('upload_servers')
+        .where('upload_id', '=', uploadId)
+        .select('upload_address')
+        .executeTakeFirst();
+      return row?.upload_address;
+    },
     save: async (uploadId, address) => {
+      // A server that is gone may have left its address behind: nobody's chunks may go to who has its port now.
+      await db
+        .deleteFrom('upload_servers')
+        .where('upload_address', '=', address)
+        .where('upload_id', '<>', uploadId)
+        .execute();
       await db
         .insertInto('upload_servers')
         .values({ upload_id: uploadId, upload_address: address })

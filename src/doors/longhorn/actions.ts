@@ -31,19 +31,20 @@ const actions: Readonly<Record<string, Action>> = {
       size: String(number(given, 'size', 1)),
       checksum: checksum(given.get('checksum')),
     };
-    return pass(asked, await callServer(asked, await liveUpload(asked), 'prepareChunk', query));
+    const upload = await asked.scope.images.filling(asked.actor, asked.found);
+    return pass(asked, await callServer(asked, upload, 'prepareChunk', query));
   },
   chunkUpload: (asked) => relayTo(asked, 'uploadChunk', queryOf(asked.request)),
   chunkCoalesce: coalesce,
   uploadServerClose: async (asked) => {
-    const { actor, scope } = asked;
-    const upload = await scope.images.filling(actor, asked.found, undefined);
+    const { actor, scope, found } = asked;
+    if (found.image.state === 'failed') return asked.reply.code(200).send();
+    const upload = await scope.images.filling(actor, found);
     const { uploadServers } = scope.images.use;
-    const address = (await uploadServers.addresses([upload.id])).get(upload.id);
-    if (address === undefined) return asked.reply.code(200).send();
-    const answer = await scope.client.call({ address, path: 'close', query: {} });
+    const address = await uploadServers.recorded(actor, upload.id);
+    if (address !== undefined) await closeServer(asked, address);
     await uploadServers.closed(actor, upload.id);
-    return pass(asked, answer);
+    return asked.reply.code(200).send();
   },
   upload: uploadWhole,
   backingImageCleanup: async (asked) => {
@@ -93,9 +94,9 @@ async function start(
   size: number,
 ): Promise<{ readonly upload: Upload; readonly answer: UploadServerAnswer }> {
   const { actor, scope, found } = asked;
-  let upload = await scope.images.filling(actor, found, size);
+  let upload = await scope.images.begun(actor, found, size);
   if ((await scope.images.use.uploadServers.setSize(actor, upload.id, size)) === 'given up') {
-    upload = await scope.images.filling(actor, await scope.images.find(actor, found.id), size);
+    upload = await scope.images.begun(actor, await scope.images.find(actor, found.id), size);
   }
   return { upload, answer: await callServer(asked, upload, 'start', { size: String(size) }) };
 }
@@ -103,18 +104,15 @@ async function start(
 /** The server finishes; then it is recorded here too, so that whoever looks next sees it. */
 async function coalesce(asked: Asked): Promise<FastifyReply> {
   const { actor, scope, reply } = asked;
-  const { uploadServers } = scope.images.use;
   const given = await argumentsOf(asked.request);
   const size = number(given, 'size');
   const count = number(given, 'count');
-  const upload = await scope.images.filling(actor, asked.found, size);
+  const upload = await scope.images.filling(actor, asked.found);
   if (upload.state !== 'sealed') {
     const answer = await callServer(asked, upload, 'coalesceChunk', { size: String(size), count: String(count) });
     if (answer.status !== 200) return pass(asked, answer);
   }
-  const address = (await uploadServers.addresses([upload.id])).get(upload.id);
   await finish(asked, upload, size);
-  if (address !== undefined) await closeQuietly(asked, address);
   return reply.code(200).send();
 }
 
@@ -130,8 +128,8 @@ async function finish({ actor, scope, request }: Asked, upload: Upload, size: nu
   }
 }
 
-/** The port is wanted for others; the host closes the server by itself a little later if this fails. */
-async function closeQuietly({ scope, request }: Asked, address: string): Promise<void> {
+/** One that does not answer is closed already, or closed by its host a little later. */
+async function closeServer({ scope, request }: Asked, address: string): Promise<void> {
   try {
     await scope.client.call({ address, path: 'close', query: {} });
   } catch (error) {
@@ -152,7 +150,7 @@ async function uploadWhole(asked: Asked): Promise<FastifyReply> {
 }
 
 async function relayTo(asked: Asked, path: string, given: URLSearchParams): Promise<FastifyReply> {
-  const upload = await liveUpload(asked);
+  const upload = await asked.scope.images.filling(asked.actor, asked.found);
   const address = await asked.scope.images.use.uploadServers.address(asked.actor, upload.id);
   given.delete('action');
   await asked.scope.client.relay(asked.request, asked.reply, { address, path, query: Object.fromEntries(given) });
@@ -174,17 +172,6 @@ async function callServer(
     if (!isHawserError(error, 'unavailable')) throw error;
     return scope.client.call({ address: await uploadServers.launch(actor, upload.id), path, query });
   }
-}
-
-/** The Upload as it goes on; of a failed Image none is begun by a chunk. */
-async function liveUpload({ scope, actor, found }: Asked): Promise<Upload> {
-  if (found.image.state === 'failed') {
-    throw new HawserError(
-      'conflict',
-      `The upload of "${found.image.name}" failed (${found.image.status}). Begin it again with uploadServerStart.`,
-    );
-  }
-  return scope.images.filling(actor, found, undefined);
 }
 
 function pass({ reply }: Asked, { status, type, body }: UploadServerAnswer): FastifyReply {

@@ -1,5 +1,5 @@
 import type { Digest } from '../../core/digest.ts';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Actor, Image, Placement, Upload } from '../../core/nouns.ts';
 import type { UploadServerUseCases } from '../../service/control/upload-servers.ts';
 import type { CopyUseCases, ImageUseCases, UploadUseCases } from '../../service/control/use-cases.ts';
@@ -105,26 +105,34 @@ export class BackingImages {
     }
   }
 
-  /** The Upload that is to be filled: of a failed Image that was uploaded a new one is begun. */
-  async filling(actor: Actor, { image }: Found, size: number | undefined): Promise<Upload> {
-    const { uploads, images } = this.use;
+  /** The Upload that fills it; of a failed Image a new one is begun. */
+  async begun(actor: Actor, { image, id }: Found, size: number): Promise<Upload> {
+    if (image.origin !== 'upload' || image.state !== 'failed') return this.filling(actor, { image, id });
+    const { name, format, expectedDigest } = image;
+    return this.use.uploads.begin(actor, {
+      name,
+      format,
+      imageId: image.id,
+      size,
+      digest: expectedDigest ?? undefined,
+    });
+  }
+
+  /** The Upload that fills it, or did. Throws `conflict` when it failed. */
+  async filling(actor: Actor, { image }: Found): Promise<Upload> {
     if (image.origin !== 'upload') {
       throw new HawserError(
         'conflict',
         `The backing image "${image.name}" is of type ${image.origin}: the hosts fetch it by themselves.`,
       );
     }
-    if (image.state === 'failed') {
-      const digest = image.expectedDigest ?? undefined;
-      const { name, format, id } = image;
-      return uploads.begin(actor, { name, format, imageId: id, size, digest });
+    if (image.state === 'failed' || image.uploadId === null) {
+      throw new HawserError(
+        'conflict',
+        `The upload of "${image.name}" failed (${image.status}). Begin it again with uploadServerStart.`,
+      );
     }
-    const { uploadId } = await images.get(actor, image.id);
-    if (uploadId !== null) return uploads.get(actor, uploadId);
-    throw new HawserError(
-      'conflict',
-      `The backing image "${image.name}" is ${image.state}; nothing is uploaded to it.`,
-    );
+    return this.use.uploads.get(actor, image.uploadId);
   }
 
   async #create(actor: Actor, request: CreateBackingImage): Promise<string> {
@@ -137,7 +145,7 @@ export class BackingImages {
     switch (request.sourceType) {
       case 'upload': {
         const upload = await this.use.uploads.begin(actor, common);
-        await this.use.uploadServers.launch(actor, upload.id);
+        await this.#launch(actor, upload.id);
         return upload.imageId;
       }
       case 'download': {
@@ -160,6 +168,15 @@ export class BackingImages {
           'bad-request',
           `sourceType is one of upload, download, clone; found "${request.sourceType.slice(0, 50)}".`,
         );
+    }
+  }
+
+  /** One that cannot be launched now (no port is free) is launched by the first call for it. */
+  async #launch(actor: Actor, uploadId: string): Promise<void> {
+    try {
+      await this.use.uploadServers.launch(actor, uploadId);
+    } catch (error) {
+      if (!isHawserError(error, 'unavailable')) throw error;
     }
   }
 

@@ -10,8 +10,13 @@ import { touchUpload, visible } from './views.ts';
 export interface UploadServerUseCases {
   /** Where they are, `ip:port` by Upload; of live ones that have one. */
   addresses(uploadIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
-  /** Where the one of this Upload is; launched when there is none. Throws what the state of the Upload says. */
+  /**
+   * Where the one of this Upload is; launched when there is none. Of a sealed one as long as it was not closed. Throws
+   * what the state of the Upload says.
+   */
   address(actor: Actor, uploadId: string): Promise<string>;
+  /** Where it was launched last, unless it was closed; whatever became of the Upload. */
+  recorded(actor: Actor, uploadId: string): Promise<string | undefined>;
   /** Has the host launch it (again) and records where it is. */
   launch(actor: Actor, uploadId: string): Promise<string>;
   /** It was closed by its client. */
@@ -43,9 +48,12 @@ export function createUploadServers(context: Context): UploadServerUseCases {
     launch,
     address: async (actor, uploadId) => {
       const upload = await find(actor, uploadId);
+      const recorded = await db.uploadServers.addressOf(uploadId);
+      if (upload.state === 'sealed' && recorded !== undefined) return recorded;
       targetOf(upload, 'read');
-      return (await db.uploadServers.addresses([uploadId])).get(uploadId) ?? launch(actor, uploadId);
+      return recorded ?? launch(actor, uploadId);
     },
+    recorded: async (actor, uploadId) => db.uploadServers.addressOf((await find(actor, uploadId)).id),
     closed: async (actor, uploadId) => {
       const upload = await find(actor, uploadId);
       await db.uploadServers.remove(uploadId);

@@ -27,8 +27,8 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
   readonly #table: ChunkTable;
   readonly #aside: ChunkAside;
   readonly #means: EngineMeans;
-  /** Bodies on their way to a place in the Upload. */
-  readonly #flying = new Map<object, { readonly index: number; readonly offset: number }>();
+  /** Bodies on their way, and to which place in the Upload. */
+  readonly #flying = new Set<{ readonly index: number; readonly offset: number | undefined }>();
   /** Other bytes lay where these seemed to belong: they wait until their place is certain. */
   readonly #unwelcome = new Set<number>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -72,11 +72,18 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     if (chunk?.checksum !== name.checksum) throw refusals.notPrepared(name.index);
     if (this.#sealedSize !== undefined && chunk.place !== undefined) return source.drain(() => undefined, signal);
     const offset = chunk.place?.kind === 'aside' ? undefined : (chunk.place?.offset ?? this.#placeFor(chunk));
-    const place =
-      offset === undefined
-        ? await this.#landAside(chunk, source, signal)
-        : await this.#land({ ...chunk, offset }, source, signal);
-    await this.#inTurn(() => this.#record(chunk, place));
+    const flight = { index: name.index, offset };
+    this.#flying.add(flight);
+    try {
+      const place =
+        offset === undefined
+          ? await this.#landAside(chunk, source, signal)
+          : await this.#land({ ...chunk, offset }, source, signal);
+      await this.#inTurn(() => this.#record(chunk, place));
+    } finally {
+      // Only now: what has landed and is not recorded yet may still have to be taken out again.
+      this.#flying.delete(flight);
+    }
     if (this.#table.aside.size > 0) void this.#inTurn(() => this.#settle()).catch(() => {}); // coalesce does it again, and tells
   }
 
@@ -119,13 +126,15 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     const { declaredSize } = this.#upload.record;
     if (offset === undefined || this.#unwelcome.has(chunk.index) || this.#astray()) return undefined;
     if (declaredSize !== null && offset + chunk.size > declaredSize) return undefined;
-    return offset;
+    // A guess is not worth a conflict with what lies there.
+    const guessed = chunk.index >= this.#table.layout.reach;
+    return guessed && this.#touches({ offset, length: chunk.size }) ? undefined : offset;
   }
 
   /** A body is being landed where it will turn out not to belong. */
   #astray(): boolean {
     const { layout } = this.#table;
-    return [...this.#flying.values()].some(({ index, offset }) => layout.offsetOf(index) !== offset);
+    return [...this.#flying].some(({ index, offset }) => offset !== undefined && layout.offsetOf(index) !== offset);
   }
 
   async #land(
@@ -134,8 +143,6 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     signal: AbortSignal,
   ): Promise<ChunkPlace> {
     const { index, offset, size } = chunk;
-    const flight = { index, offset };
-    this.#flying.set(flight, flight);
     try {
       const digest = { algorithm: 'sha512', bytes: Buffer.from(chunk.checksum, 'hex') } as const;
       await this.#upload.receive({ offset, length: size, total: null, digest }, source, signal);
@@ -143,8 +150,6 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     } catch (error) {
       if (isHawserError(error, 'range-conflict')) this.#unwelcome.add(index);
       throw refusals.ofChunk(chunk, error);
-    } finally {
-      this.#flying.delete(flight);
     }
   }
 
@@ -168,9 +173,12 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
       throw refusals.preparedAnew(chunk.index);
     }
     if (now.place?.kind === 'placed' && place.kind === 'aside') return this.#forget({ ...chunk, place });
-    if (place.kind === 'placed') await this.#table.placed(chunk.index, place.offset);
-    else await this.#table.putAside(chunk.index, place.offset);
+    if (place.kind === 'aside') await this.#table.putAside(chunk.index, place.offset);
+    else await this.#table.placed(chunk.index, place.offset);
     if (now.place?.kind === 'aside') await this.#aside.free({ offset: now.place.offset, length: now.size });
+    // While it travelled its place may have turned out to be another one.
+    const wrong = place.kind === 'placed' && this.#table.layout.offsetOf(chunk.index) !== place.offset;
+    if (wrong) await this.#takeOut(chunk, place.offset);
   }
 
   // ---- looking
@@ -204,6 +212,10 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
 
   #has(range: Range): boolean {
     return this.#upload.received.missing(range).next().done === true;
+  }
+
+  #touches(range: Range): boolean {
+    return this.#upload.received.inside(range).next().done !== true;
   }
 
   async #matches(chunk: KnownChunk, read: ReadBack, range: Range): Promise<boolean> {

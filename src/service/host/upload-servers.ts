@@ -24,13 +24,15 @@ export interface UploadServersParts extends UploadServerMeans {
 }
 
 /** A server of a sealed Upload stays for so long, for those who coalesce or close again. */
-const LINGER_MS = 60_000;
+const LINGER_MS = 30_000;
 
 interface Server {
   readonly chunks: UploadChunks;
   readonly table: ChunkTable;
   readonly upload: HostUpload;
   listener: OpenListener | undefined;
+  /** Being opened. */
+  opening: Promise<OpenListener> | undefined;
 }
 
 export interface UploadServerAddress {
@@ -64,7 +66,14 @@ export class UploadServers {
   /** The server of this Upload, launched when it is not there. Throws `not-found`, `unavailable` when no port is free. */
   async launch(uploadId: string): Promise<UploadServerAddress> {
     const server = await this.#server(uploadId);
-    const listener = server.listener ?? (await this.#listen(uploadId, server, undefined));
+    if (server.listener === undefined) {
+      server.opening ??= this.#listen(uploadId, server, undefined).finally(() => {
+        server.opening = undefined;
+      });
+    }
+    const listener = server.listener ?? (await server.opening);
+    if (listener === undefined)
+      throw new HawserError('unavailable', 'The upload server was closed just now; try again.');
     return { address: this.#parts.listeners.address(), port: listener.port };
   }
 
@@ -144,7 +153,13 @@ export class UploadServers {
     );
     const { means } = this.#parts;
     const aside = new ChunkAside({ store, key, means, kept });
-    return { chunks: new UploadChunks({ upload, table, aside, means }), table, upload, listener: undefined };
+    return {
+      chunks: new UploadChunks({ upload, table, aside, means }),
+      table,
+      upload,
+      listener: undefined,
+      opening: undefined,
+    };
   }
 
   async #listen(uploadId: string, server: Server, before: number | undefined): Promise<OpenListener> {
