@@ -4,16 +4,16 @@ import { HawserError } from '../../core/errors.ts';
 import { passedInBuffers } from '../../native/young-garbage.ts';
 import { lendConnection } from './lent-connection.ts';
 
-/** A body that says nothing for so long is given up; what arrived is kept. */
+/** A body that says nothing for so long is given up, unless its door says otherwise; what arrived is kept. */
 const IDLE_MS = 120_000;
 
 /** The body of a request, chunk by chunk as the socket gives it, held back while the taker is busy. Never destroys the request. */
-export function bodySource(request: IncomingMessage): ByteSource {
-  return { drain: (take, signal) => drain(request, take, signal), lend: () => lendConnection(request) };
+export function bodySource(request: IncomingMessage, idleMs: number = IDLE_MS): ByteSource {
+  return { drain: (take, signal) => drain({ request, idleMs }, take, signal), lend: () => lendConnection(request) };
 }
 
 function drain(
-  request: IncomingMessage,
+  { request, idleMs }: { readonly request: IncomingMessage; readonly idleMs: number },
   take: (chunk: Uint8Array) => Promise<void> | undefined,
   signal: AbortSignal,
 ): Promise<void> {
@@ -22,9 +22,9 @@ function drain(
     let ended = false;
     let heard = performance.now();
     const idle = setInterval(() => {
-      if (busy === undefined && performance.now() - heard > IDLE_MS)
-        fail(lost('The client has sent nothing for two minutes.'));
-    }, IDLE_MS / 8).unref();
+      if (busy === undefined && performance.now() - heard > idleMs)
+        fail(lost('The client has sent nothing for too long.'));
+    }, Math.min(idleMs, IDLE_MS) / 8).unref();
 
     const leave = () => {
       clearInterval(idle);

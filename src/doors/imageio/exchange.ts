@@ -119,7 +119,8 @@ export class Exchange {
 
   /** The body, given up when the client says nothing for as long as its connection may. */
   source(): ByteSource {
-    const source = bodySource(this.request);
+    // Its own patience is what our watch has, and longer than that.
+    const source = bodySource(this.request, 2 * this.connection.idleMs);
     return {
       drain: async (take, signal) => {
         const watch = new IdleWatch(this.connection);

@@ -248,7 +248,8 @@ export class HostTickets {
   }
 
   #keepReplaced(name: string, ticket: DeviceTicket): void {
-    if (!ticket.active) return;
+    // Nobody asks it any more: what it has open can go.
+    if (!ticket.active) return void ticket.release().catch(this.#parts.fault);
     const some = this.#replaced.get(name) ?? new Set();
     for (const one of some) if (!one.active) some.delete(one);
     this.#replaced.set(name, some.add(ticket));

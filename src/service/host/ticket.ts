@@ -188,6 +188,11 @@ export class DeviceTicket {
     await this.#ended();
   }
 
+  /** Closes the Device, as no connection will ask for it any more. */
+  async release(): Promise<void> {
+    await this.#ended();
+  }
+
   async #ended(): Promise<void> {
     if (this.active) await this.#unused.promise;
     this.#connections.clear();
