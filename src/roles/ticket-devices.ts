@@ -1,3 +1,4 @@
+import { isHawserError } from '../core/errors.ts';
 import { openImageFile } from '../host/image-files.ts';
 import type { QemuNbdSupervisor } from '../host/qemu-nbd.ts';
 import { checkTicketPath, fingerprintOf } from '../host/ticket-file.ts';
@@ -74,8 +75,13 @@ async function openNbd(where: Exclude<TicketUrl, { kind: 'file' }>, request: Dev
     where.kind === 'nbd-unix'
       ? { kind: 'unix' as const, path: where.path }
       : { kind: 'tcp' as const, host: where.host, port: where.port };
-  const bitmap = request.bitmap === undefined ? {} : { bitmap: request.bitmap };
-  const device = await openNbdDevice({ address, exportName, readOnly: !request.writable, ...bitmap });
+  const open = (bitmap: string | true | undefined) =>
+    openNbdDevice({ address, exportName, readOnly: !request.writable, ...(bitmap === undefined ? {} : { bitmap }) });
+  const device = await open(request.bitmap ?? (request.dirty ? true : undefined)).catch((error: unknown) => {
+    // Without a bitmap all but the dirty extents is there.
+    if (request.dirty && isHawserError(error, 'not-found')) return open(undefined);
+    throw error;
+  });
   return {
     device,
     kind: 'nbd',

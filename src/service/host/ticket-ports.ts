@@ -27,7 +27,9 @@ export interface DeviceRequest {
   readonly writable: boolean;
   /** What is zeroed gives its space back. */
   readonly sparse: boolean;
-  /** Name of the dirty bitmap that is wanted. */
+  /** Ask for what changed. */
+  readonly dirty: boolean;
+  /** Name of the dirty bitmap that tells it; an NBD server may have just one. */
   readonly bitmap?: string | undefined;
   /** What the file is; undefined: its bytes as they are. */
   readonly format?: ImageFormat | undefined;
