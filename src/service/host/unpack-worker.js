@@ -60,13 +60,12 @@ async function put(bytes) {
   }
 }
 
-/** Members one after the other are one stream; zeros behind them are padding. node:zlib does both. */
+/** Members one after the other are one stream; zeros behind them are padding, however many. node:zlib does both. */
 async function unpackGzip() {
   const stream = createGunzip({ chunkSize: 256 * 1024 });
   const putting = putAll(stream);
   for (let chunk = await nextChunk(); chunk !== undefined; chunk = await nextChunk()) {
-    await written(stream, chunk, putting);
-    if (stream.readableEnded) break;
+    if (!stream.readableEnded) await written(stream, chunk, putting);
   }
   stream.end();
   await putting;
