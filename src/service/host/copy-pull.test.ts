@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { sourceOf, treeOf } from '../../engine/testing/rig.ts';
 import { ownTlsKeys } from '../../host/tls.ts';
+import { openPeers } from '../../links/peer/open-peers.ts';
+import type { ExtentPage, OpenPeer } from './ports.ts';
 import { type CopySource, type HostStage, hostStage, type SealedCopy } from './testing/host-stage.ts';
 import { relay } from './testing/relay.ts';
 
@@ -243,4 +245,43 @@ test('over TLS the certificate is verified with the CA that control gave, and wi
   await to.pull(ref, { ...source, ca: tls.cert });
   await mustBeWhole(to, ref);
   await rm(folder, { recursive: true });
+});
+
+test('two sources that were named at once were fetched from side by side', async () => {
+  await using from = await hostStage();
+  await using to = await hostStage();
+  const copy = await from.sealed(bytes);
+  await using one = await relay(from.url);
+  await using two = await relay(from.url);
+  const ref = await to.open({ declaredSize: bytes.length });
+  const sources = await Promise.all([from.sourceFor(copy, one.url), from.sourceFor(copy, two.url)]);
+  await Promise.all(sources.map((source) => to.pull(ref, source)));
+  await mustBeWhole(to, ref);
+  expect(one.received() + two.received()).toBeLessThan(1.5 * DATA);
+});
+
+/** What the peer tells of its extents is changed on the way. */
+function lying(bend: (page: ExtentPage, from: number) => ExtentPage): OpenPeer {
+  return (address) => {
+    const peer = openPeers({ passed: () => {} })(address);
+    return {
+      lanes: peer.lanes,
+      extents: async (from, signal) => bend(await peer.extents(from, signal), from),
+      leaves: (first, count, signal) => peer.leaves(first, count, signal),
+      data: (range, signal) => peer.data(range, signal),
+      [Symbol.asyncDispose]: () => peer[Symbol.asyncDispose](),
+    };
+  };
+}
+
+test.each<readonly [string, (page: ExtentPage, from: number) => ExtentPage]>([
+  ['never came to an end', (page, from) => ({ ...page, extents: [], next: from })],
+  ['left out its first extent', (page) => ({ ...page, extents: page.extents.slice(1) })],
+  ['left out its last extent', (page) => ({ ...page, extents: page.extents.slice(0, -1) })],
+])('a source whose extents %s was believed', async (_, bend) => {
+  await using from = await hostStage();
+  await using to = await hostStage({ openPeer: lying(bend) });
+  const ref = await to.open({ declaredSize: bytes.length });
+  await to.pull(ref, await from.sourceFor(await from.sealed(bytes)));
+  expect(await to.until(ref, ended)).toMatchObject({ pull: 'failed', problem: { code: 'unsupported' } });
 });

@@ -79,6 +79,7 @@ export class CopyPull implements PullWork {
           `The source has ${page.size} bytes, ${size} were expected. Fetch from a copy that is ready.`,
         );
       }
+      mustFollow(from, page);
       yield page;
       from = page.next;
     }
@@ -92,10 +93,16 @@ export class CopyPull implements PullWork {
       if (piece.kind === 'zeros') {
         await this.#checkHole(piece, signal);
         zeros.push(...upload.received.missing(piece));
-        if (zeros.length >= ZEROS_AT_ONCE) await upload.zeros(zeros.splice(0));
+        if (zeros.length >= ZEROS_AT_ONCE) await this.#zeros(zeros.splice(0));
       } else yield* this.#missingBlocks(piece);
     }
-    if (zeros.length > 0) await upload.zeros(zeros);
+    if (zeros.length > 0) await this.#zeros(zeros);
+  }
+
+  /** These were compared as holes already: holes of one block must not pile up among what passed. */
+  async #zeros(ranges: readonly Range[]): Promise<void> {
+    await this.#parts.upload.zeros(ranges);
+    for (const { offset } of ranges) this.#passed.delete(offset / TREE_BLOCK);
   }
 
   #missingBlocks(piece: Range): Iterable<Range> {
@@ -211,6 +218,23 @@ export class CopyPull implements PullWork {
   #block(index: number): Range {
     return { offset: index * TREE_BLOCK, length: blockLength(this.#parts.size, index) };
   }
+}
+
+/** What a source leaves out would be missing at the end, and one that does not go on would be asked for ever. */
+function mustFollow(from: number, { size, extents, next }: ExtentPage): void {
+  let end = from;
+  for (const extent of extents) {
+    if (extent.offset !== end || extent.length <= 0) throw strangeExtents(end);
+    end = rangeEnd(extent);
+  }
+  if (end !== (next ?? size) || (next !== null && extents.length === 0)) throw strangeExtents(end);
+}
+
+function strangeExtents(at: number): HawserError {
+  return new HawserError(
+    'unsupported',
+    `The source does not tell its extents in order and without gaps (at byte ${at}). Fetch from another copy.`,
+  );
 }
 
 function damaged(index: number, block: Range): HawserError {

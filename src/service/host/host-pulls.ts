@@ -26,28 +26,22 @@ export interface HostPullsParts {
 export class HostPulls {
   readonly #parts: HostPullsParts;
   readonly #pulls = new Map<string, { readonly source: PullSource; readonly pull: Pull }>();
+  /** What is started and stopped for one Upload, one after the other: two that run at once would fetch into it both. */
+  readonly #turns = new Map<string, Promise<void>>();
+  #closed = false;
 
   constructor(parts: HostPullsParts) {
     this.#parts = parts;
   }
 
   /** Begins, or goes on from another source. The same source again changes nothing unless it had failed. */
-  async start(upload: HostUpload, source: PullSource): Promise<void> {
-    const { uploadId, state } = upload.record;
-    const known = this.#pulls.get(uploadId);
-    if (known !== undefined && known.pull.standing !== 'failed' && isDeepStrictEqual(known.source, source)) return;
-    await this.stop(uploadId);
-    if (state === 'sealed' || state === 'finishing') return;
-    const { means, changed } = this.#parts;
-    const about = { patience: means.patience, changed: () => changed(uploadId) };
-    this.#pulls.set(uploadId, { source, pull: new Pull(upload, this.#workOf(upload, source), about) });
+  start(upload: HostUpload, source: PullSource): Promise<void> {
+    return this.#inTurn(upload.record.uploadId, () => this.#start(upload, source));
   }
 
   /** Resolves when nothing of it runs any more. Repeatable. */
-  async stop(uploadId: string): Promise<void> {
-    const known = this.#pulls.get(uploadId);
-    this.#pulls.delete(uploadId);
-    await known?.pull.stop();
+  stop(uploadId: string): Promise<void> {
+    return this.#inTurn(uploadId, () => this.#stop(uploadId));
   }
 
   wake(uploadId: string): void {
@@ -60,8 +54,37 @@ export class HostPulls {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#pulls.values()].map(({ pull }) => pull.stop()));
-    this.#pulls.clear();
+    this.#closed = true;
+    await Promise.all([...new Set([...this.#pulls.keys(), ...this.#turns.keys()])].map((id) => this.stop(id)));
+  }
+
+  async #start(upload: HostUpload, source: PullSource): Promise<void> {
+    const { uploadId } = upload.record;
+    const known = this.#pulls.get(uploadId);
+    if (known !== undefined && known.pull.standing !== 'failed' && isDeepStrictEqual(known.source, source)) return;
+    await this.#stop(uploadId);
+    const { state } = upload.record;
+    if (this.#closed || state === 'sealed' || state === 'finishing') return;
+    const { means, changed } = this.#parts;
+    const about = { patience: means.patience, changed: () => changed(uploadId) };
+    this.#pulls.set(uploadId, { source, pull: new Pull(upload, this.#workOf(upload, source), about) });
+  }
+
+  async #stop(uploadId: string): Promise<void> {
+    const known = this.#pulls.get(uploadId);
+    this.#pulls.delete(uploadId);
+    await known?.pull.stop();
+  }
+
+  async #inTurn(uploadId: string, act: () => Promise<void>): Promise<void> {
+    const before = this.#turns.get(uploadId) ?? Promise.resolve();
+    const mine = before.catch(() => {}).then(act); // its own caller heard of its failure
+    this.#turns.set(uploadId, mine);
+    try {
+      await mine;
+    } finally {
+      if (this.#turns.get(uploadId) === mine) this.#turns.delete(uploadId);
+    }
   }
 
   #workOf(upload: HostUpload, source: PullSource): PullWork {

@@ -31,6 +31,7 @@ export class Pull {
   readonly #patience: PullPatience;
   readonly #changed: () => void;
   readonly #stop = new AbortController();
+  readonly #stopped: Promise<never>;
   readonly #ended: Promise<void>;
   #woken = Promise.withResolvers<void>();
   #standing: Standing = 'running';
@@ -44,6 +45,8 @@ export class Pull {
     this.#upload = upload;
     this.#patience = means.patience;
     this.#changed = means.changed;
+    this.#stopped = rejected(this.#stop.signal);
+    this.#stopped.catch(() => {}); // it is thrown where it is waited for
     this.#ended = this.#run(work);
   }
 
@@ -81,7 +84,7 @@ export class Pull {
 
   async #persist(work: PullWork, signal: AbortSignal): Promise<void> {
     for (let failures = 0; ; ) {
-      await this.#untilOpen(signal);
+      await this.#untilOpen();
       const before = this.#upload.received.bytes;
       try {
         return await work.attempt(signal);
@@ -98,10 +101,10 @@ export class Pull {
   }
 
   /** A paused Upload waits until it goes on; one that has ended ends this too. */
-  async #untilOpen(signal: AbortSignal): Promise<void> {
+  async #untilOpen(): Promise<void> {
     while (this.#upload.record.state === 'paused') {
       this.#stand('waiting');
-      await Promise.race([this.#woken.promise, rejected(signal)]);
+      await Promise.race([this.#woken.promise, this.#stopped]);
       this.#woken = Promise.withResolvers();
     }
     const { state } = this.#upload.record;
@@ -126,7 +129,6 @@ export class Pull {
 
 function rejected(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
 }
