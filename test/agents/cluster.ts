@@ -1,6 +1,10 @@
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { HostResource } from '../../src/contract/api/host.ts';
 import { joinSecret } from '../../src/contract/join.ts';
@@ -50,8 +54,12 @@ export interface ClusterSettings {
   readonly controls?: number;
   readonly agents?: number;
   readonly databaseUrl?: string;
+  /** `serve`: controls with an agent of their own, on a data listener of its own. */
+  readonly role?: 'control' | 'serve';
   /** Agents are reached, and reach control, through relays that `partition` can cut. */
   readonly cuttable?: boolean;
+  /** strace writes the names of all files that a process opens to `DATADIR.trace`. */
+  readonly traced?: boolean;
   /** For every control, and every agent. */
   readonly controlEnv?: Readonly<Record<string, string>>;
   readonly agentEnv?: Readonly<Record<string, string>>;
@@ -128,13 +136,14 @@ async function newFolder(folder: string, name: string): Promise<string> {
 }
 
 async function startControl(
-  { databaseUrl, cuttable, controlEnv }: ClusterSettings,
+  { databaseUrl, role = 'control', cuttable, traced, controlEnv }: ClusterSettings,
   dataDir: string,
   env: Readonly<Record<string, string>>,
 ): Promise<ClusterControl> {
   const running = await startProcess({
     dataDir,
-    command: ['control'],
+    command: [role],
+    traced: traced ?? false,
     env: {
       ...(databaseUrl === undefined ? {} : { HAWSER_DATABASE_URL: databaseUrl }),
       // Agents must not learn of a way around what `partition` cuts.
@@ -142,14 +151,20 @@ async function startControl(
       ...controlEnv,
       ...env,
     },
-    ports: { api: 'HAWSER_LISTEN', control: 'HAWSER_AGENT_LISTEN' },
+    ports: {
+      api: 'HAWSER_LISTEN',
+      control: 'HAWSER_AGENT_LISTEN',
+      ...(role === 'serve' ? { data: 'HAWSER_DATA_LISTEN' } : {}),
+    },
   });
   const token = (await readFile(join(dataDir, 'run', 'admin-token'), 'utf8')).trim();
+  const ca = await readFile(join(dataDir, 'keys', 'server.crt'), 'utf8').catch(() => '');
   const ask = (path: string, init: RequestInit = {}) => {
     const headers = new Headers(init.headers);
     headers.set('authorization', `Bearer ${token}`);
     if (init.body !== undefined && !headers.has('content-type')) headers.set('content-type', 'application/json');
-    return fetch(`${running.addresses.api}/api/v1${path}`, { ...init, headers });
+    const url = `${running.addresses.api}/api/v1${path}`;
+    return url.startsWith('https:') ? fetchTls(url, { ...init, headers }, ca) : fetch(url, { ...init, headers });
   };
   const json = async <T>(path: string, init?: RequestInit): Promise<T> => {
     const answer = await ask(path, init);
@@ -190,7 +205,7 @@ interface NamedAgent extends AgentSettings {
 }
 
 async function startAgent(
-  { cuttable, agentEnv }: ClusterSettings,
+  { cuttable, traced, agentEnv }: ClusterSettings,
   control: ClusterControl,
   { name, dataDir, env, script, secret }: NamedAgent,
 ): Promise<ClusterAgent> {
@@ -213,6 +228,7 @@ async function startAgent(
     await startProcess({
       dataDir,
       command: script ?? ['agent'],
+      traced: traced ?? false,
       env: { ...ways, HAWSER_HOST_NAME: name, ...agentEnv, ...env },
       ports: { agent: 'HAWSER_AGENT_LISTEN', data: 'HAWSER_DATA_LISTEN' },
     }),
@@ -229,6 +245,17 @@ async function startAgent(
     },
     [Symbol.asyncDispose]: () => cleanup.disposeAsync(),
   });
+}
+
+/** `fetch` cannot be told whom to trust. */
+async function fetchTls(url: string, init: RequestInit & { readonly headers: Headers }, ca: string): Promise<Response> {
+  const headers = Object.fromEntries(init.headers);
+  const request = httpsRequest(url, { method: init.method ?? 'GET', headers, ca });
+  request.end(init.body);
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const body = await buffer(response);
+  const status = response.statusCode ?? 0;
+  return new Response(status === 204 ? null : body, { status, headers: response.headers as Record<string, string> });
 }
 
 /** The object with more on top; getters of both stay getters. */

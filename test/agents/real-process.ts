@@ -35,6 +35,8 @@ export interface ProcessSettings {
   readonly env: Readonly<Record<string, string>>;
   /** Which setting keeps the port of which address, so that it is the same after a restart. */
   readonly ports: Readonly<Record<string, string>>;
+  /** strace writes the names of all files that it opens to `DATADIR.trace`. */
+  readonly traced?: boolean;
   /** Do not wait until it is ready. */
   readonly unready?: boolean;
 }
@@ -93,12 +95,13 @@ export async function startProcess(settings: ProcessSettings): Promise<RealProce
   };
 }
 
-function spawnIt({ command, dataDir }: ProcessSettings, env: Readonly<Record<string, string>>): ChildProcess {
+function spawnIt({ command, dataDir, traced }: ProcessSettings, env: Readonly<Record<string, string>>): ChildProcess {
   const [program, args] =
     'script' in command
       ? [process.execPath, [command.script, ...(command.args ?? [])]]
       : [join(root, 'bin/hawser'), command];
-  return spawn(program, args, {
+  const tracer = ['-f', '-qq', '-D', '-e', 'trace=open,openat,openat2,creat', '-o', `${dataDir}.trace`, program];
+  return spawn(...(traced === true ? (['strace', [...tracer, ...args]] as const) : ([program, args] as const)), {
     env: { ...withoutSettings(process.env), HAWSER_DATA_DIR: dataDir, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
