@@ -1,9 +1,11 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ApiEvent } from '../../src/contract/api/events.ts';
 import type { HostResource } from '../../src/contract/api/host.ts';
 import type { ImageResource } from '../../src/contract/api/image.ts';
 import type { FinishAnswer, UploadResource } from '../../src/contract/api/upload.ts';
+import { type Authority, issueKeys, openAuthority } from '../../src/host/authority.ts';
+import { connectRemoteAgent, type RemoteAgent } from '../../src/links/agent-link.ts';
 import { type TestPostgres, testPostgres } from '../postgres.ts';
 import { type Cluster, type ClusterControl, startCluster } from './cluster.ts';
 
@@ -99,6 +101,56 @@ test('what only the database sees is heard as well: a new name, a host that is d
   await page.until((event) => event.kind === 'host' && event.host.evicting);
   await page.until((event) => event.kind === 'store' && event.store.unschedulable !== null);
   await second.json<HostResource>(`/hosts/${host?.id}`, { method: 'PATCH', body: JSON.stringify({ evicting: false }) });
+});
+
+/** The stage's own authority, past control: its key is in the database. */
+async function authority(): Promise<Authority> {
+  const [row] = await postgres.query('postgres', `select value from settings where key = 'agent-authority'`);
+  return openAuthority(
+    async () => String(row?.value),
+    () => new Date(),
+  );
+}
+
+async function strangeAuthority(): Promise<Authority> {
+  return openAuthority(
+    (make) => make(),
+    () => new Date(),
+  );
+}
+
+test('an agent takes commands from its own control only; control speaks only with the host it means', async () => {
+  const agent = cluster.agent(0);
+  const ours = await authority();
+  const host = await controls()[0].host('host0');
+  const hostId = host?.id ?? '';
+  const dial = async (of: Authority, kind: 'agent' | 'control', to: Partial<RemoteAgent> = {}) => {
+    const keys = await issueKeys(of, { kind, id: hostId }, ['localhost']);
+    const link = { hostId, url: agent.addresses.agent ?? '', generation: 1, ca: ours.certificate, trouble: () => {} };
+    return connectRemoteAgent({ ...link, keys: () => keys, ...to }).call('describe', {});
+  };
+  expect(await dial(ours, 'control')).toMatchObject({ hostId });
+  await expect(dial(ours, 'agent')).rejects.toMatchObject({
+    code: 'forbidden',
+    message: expect.stringContaining('from control only'),
+  });
+  const strange = await strangeAuthority();
+  await expect(dial(strange, 'control')).rejects.toMatchObject({
+    code: 'forbidden',
+    message: expect.stringContaining('not of the authority'),
+  });
+  await expect(dial(ours, 'control', { ca: strange.certificate })).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('another authority'),
+  });
+  await expect(dial(ours, 'control', { hostId: randomUUID() })).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('Another host answers'),
+  });
+  await expect(dial(ours, 'control', { generation: 99 })).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('has been replaced'),
+  });
 });
 
 test('when one is killed the other goes on, and agents find it for their signs of life', async () => {
