@@ -76,6 +76,8 @@ export class Allocation {
         yield part;
         at = rangeEnd(part);
       }
+      // Else it would be asked the same for ever.
+      if (at === asked.offset) throw violation('a status that ends before the range that was asked for');
     }
   }
 

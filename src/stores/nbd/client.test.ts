@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { NbdClient, type NbdOptions } from './client.ts';
+import { openNbdDevice } from './device.ts';
 import {
   chunkReply,
   type FakeExport,
@@ -253,6 +254,21 @@ describe('a server that goes or stalls', () => {
     expect(seen).toEqual([3]);
   });
 
+  test('a status that ended before the range was asked for again without end', async () => {
+    let asked = 0;
+    await using server = await fakeServer(async (peer) => {
+      await peer.shakeHands({ blocks: [4096, 4096, 2 ** 20] });
+      for (;;) {
+        const { cookie, type } = await peer.request();
+        if (type === 7 && ++asked < 100) peer.send(chunkReply(cookie, 5, Buffer.concat([u32(1), u32(100), u32(0)])));
+        else peer.socket.end();
+      }
+    });
+    await using device = await openNbdDevice({ address: server.address });
+    await expect(device.extents({ offset: 512, length: 512 })[Symbol.asyncIterator]().next()).rejects.toEqual(broken);
+    expect(asked).toBe(1);
+  });
+
   test('closing ends what is under way', async () => {
     const { client } = await answering(() => {});
     const read = client.read(Buffer.alloc(10), 0);
@@ -273,7 +289,12 @@ describe('the handshake', () => {
     await expect(opening).rejects.toThrow('stop');
   });
 
-  const greetings: readonly [name: string, wanted: string, play: (peer: Peer) => Promise<void>][] = [
+  const greetings: readonly [
+    name: string,
+    wanted: string,
+    play: (peer: Peer) => Promise<void>,
+    options?: Partial<NbdOptions>,
+  ][] = [
     ['something else', 'store-failed', async (peer) => peer.send(Buffer.from('SSH-2.0-OpenSSH_9.2p1\r\n'))],
     [
       'the old style',
@@ -297,6 +318,16 @@ describe('the handshake', () => {
       (peer) =>
         upToGo(peer, () => [optionReply(7, 3, Buffer.concat([u16(3), u32(3), u32(4096), u32(1)])), optionReply(7, 1)]),
     ],
+    [
+      'a second reply that shall be taken for one behind TLS',
+      'store-failed',
+      async (peer) => {
+        peer.send(greeting);
+        await peer.take(20);
+        peer.send(optionReply(5, 1), optionReply(8, 1));
+      },
+      { tls: { ca: '' } },
+    ],
     ['a reply to another option', 'store-failed', (peer) => upToGo(peer, () => [optionReply(8, 1)])],
     [
       'a reply of 4 GiB',
@@ -309,8 +340,8 @@ describe('the handshake', () => {
       (peer) => upToGo(peer, () => Array.from({ length: 300 }, () => optionReply(7, 3, u16(9)))),
     ],
   ];
-  test.each(greetings)('%s is %s', async (_name, wanted, play) => {
-    const { open, server } = await given(play);
+  test.each(greetings)('%s is %s', async (_name, wanted, play, options) => {
+    const { open, server } = await given(play, options);
     const error = await open().catch((found: unknown) => found);
     expect(error).toEqual(code(wanted));
     expect(String(error)).not.toContain('\x1b');

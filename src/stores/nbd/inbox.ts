@@ -29,6 +29,11 @@ export class Inbox {
     this.#want(undefined, length, then);
   }
 
+  /** Bytes have come that nobody asked for yet. */
+  get isAhead(): boolean {
+    return this.#held.length > 0;
+  }
+
   /** `fill` for those who wait. Never resolves after `close`: whoever closes tells the waiting ones. */
   take(length: number): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(length);

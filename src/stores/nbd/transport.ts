@@ -70,8 +70,12 @@ export class Transport {
     return this.#orEnd(this.inbox.take(length), signal);
   }
 
-  /** TLS from here on. */
+  /** TLS from here on. What came ahead of it would be taken for bytes of the server behind it. */
   async startTls({ ca, cert, key, serverName }: NbdTls, host: string, signal?: AbortSignal): Promise<void> {
+    if (this.inbox.isAhead) {
+      this.close(violation('it sent more in the clear after it had agreed to TLS'));
+      throw this.#end;
+    }
     const plain = this.#socket;
     const secure = connectTls({
       socket: plain,
