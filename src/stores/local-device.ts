@@ -97,6 +97,7 @@ class LocalDevice implements Device {
   #outstanding = 0;
   #closing: PromiseWithResolvers<void> | undefined;
   #lost: HawserError | undefined;
+  #flushing: Promise<void> = Promise.resolve();
 
   constructor(at: Opened, { writable, sparse = true, growTo = 0, growAsWritten = false }: LocalDeviceOptions) {
     this.#at = at;
@@ -160,14 +161,10 @@ class LocalDevice implements Device {
   /** After one that failed the kernel may have dropped bytes, and the next one would not say so: all later ones fail too. */
   async flush(signal?: AbortSignal): Promise<void> {
     if (!this.writable) return;
-    await this.#run('be flushed', signal, async () => {
-      if (this.#lost !== undefined) throw this.#lost;
-      try {
-        await syncData(this.#at.fd);
-      } catch (error) {
-        this.#lost ??= deviceFailure(error, 'be flushed', { unsyncedLost: true });
-        throw this.#lost;
-      }
+    await this.#run('be flushed', signal, () => {
+      // One after the other: of several at once the kernel tells only one.
+      this.#flushing = this.#flushing.catch(() => {}).then(() => this.#sync()); // the one before has been told
+      return this.#flushing;
     });
   }
 
@@ -198,6 +195,16 @@ class LocalDevice implements Device {
     }
     const behind = Math.max(end, range.offset);
     if (behind < rangeEnd(range)) yield { offset: behind, length: rangeEnd(range) - behind, zero: true, hole: true };
+  }
+
+  async #sync(): Promise<void> {
+    if (this.#lost !== undefined) throw this.#lost;
+    try {
+      await syncData(this.#at.fd);
+    } catch (error) {
+      this.#lost = deviceFailure(error, 'be flushed', { unsyncedLost: true });
+      throw this.#lost;
+    }
   }
 
   /** With O_DIRECT the whole blocks of a range go past the page cache. */
