@@ -59,13 +59,12 @@ export class QemuNbdSupervisor implements AsyncDisposable {
     const name = this.#randomId();
     const folder = join(this.#folder, name);
     await mkdir(folder, { mode: 0o700 });
-    const server = new Server(request, { folder, records: this.#folder, name });
+    const ended = () => void this.#running.delete(server);
+    const server = new Server(request, { folder, records: this.#folder, name, ended });
     this.#running.add(server);
     try {
       await server.start(signal);
-      void server.died.then(() => this.#running.delete(server));
     } catch (error) {
-      this.#running.delete(server);
       await server[Symbol.asyncDispose]();
       throw error;
     }
@@ -81,6 +80,8 @@ interface Place {
   readonly folder: string;
   readonly records: string;
   readonly name: string;
+  /** Nothing of it is left. */
+  readonly ended: () => void;
 }
 
 class Server implements QemuNbd {
@@ -129,7 +130,7 @@ class Server implements QemuNbd {
   }
 
   async #stop(): Promise<void> {
-    const { folder, records, name } = this.#place;
+    const { folder, records, name, ended } = this.#place;
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       if (this.#gone) break;
       this.#child?.kill(signal);
@@ -140,6 +141,7 @@ class Server implements QemuNbd {
     await rm(folder, { recursive: true, force: true });
     // Where the path was too long for a socket it has a folder of its own elsewhere.
     if (this.#socketPath !== '') await rm(dirname(this.#socketPath), { recursive: true, force: true });
+    ended();
   }
 
   async #arguments(pidFile: string): Promise<readonly string[]> {
