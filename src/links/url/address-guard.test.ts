@@ -93,6 +93,15 @@ describe('the address guard', () => {
       expect(refused(address)).toBe(true);
   });
 
+  test('let through an address of this host that NAT64 or 6to4 leads to', () => {
+    for (const address of ['64:ff9b::198.105.7.9', '2002:c669:709::1']) expect(refused(address)).toBe(true);
+  });
+
+  test('let through IPv6 that was never given out, which only inner networks use', () => {
+    for (const address of ['4000::1', '8000:1::2', '1fff::1', '5f00::1', '3fff::1'])
+      expect(refused(address)).toBe(true);
+  });
+
   test('allows what the list says and nothing beside it', () => {
     const allow = ['10.20.0.0/16', 'fd00:1::/32', '192.168.7.7', 'mirror.lab', '*.pool.lab'];
     const lab = addressGuard({ allow, own: () => [] });

@@ -34,7 +34,10 @@ export function addressGuard({ allow, own }: AddressGuardSettings): AddressGuard
       if (networks.some((network) => isWithin(address, network))) return undefined;
       const inside = insideOf(address);
       if (inside !== undefined) return inside;
-      return own().some((mine) => isSame(address, mine)) ? 'it is an address of this host' : undefined;
+      const carried = address instanceof ipaddr.IPv6 ? carriedBy(address) : undefined;
+      const led = carried === undefined || carried === 'unknown' ? [address] : [address, carried];
+      const leadsHere = own().some((mine) => led.some((each) => isSame(each, mine)));
+      return leadsHere ? 'it is an address of this host' : undefined;
     },
   };
 }
@@ -48,7 +51,7 @@ function insideOf(address: Address): string | undefined {
   if (address instanceof ipaddr.IPv4) return special;
   const carried = carriedBy(address);
   if (carried === 'unknown') return special ?? 'it is a reserved address';
-  if (carried === undefined) return special;
+  if (carried === undefined) return special ?? (isGlobal(address) ? undefined : 'it is an unassigned address');
   const inner = insideOf(carried);
   return inner && `it carries ${carried.toString()}: ${inner}`;
 }
@@ -67,6 +70,11 @@ function carriedBy(address: ipaddr.IPv6): ipaddr.IPv4 | 'unknown' | undefined {
   if (zeros(0, 6)) return 'unknown'; // IPv4-compatible (RFC 4291 2.5.5.1), loopback and unspecified
   if (((parts[4] ?? 0) & 0xfdff) === 0 && parts[5] === 0x5efe) return at(6);
   return undefined;
+}
+
+/** 2000::/3: the only unicast addresses that are given out (RFC 4291 2.5.4). */
+function isGlobal({ parts }: ipaddr.IPv6): boolean {
+  return ((parts[0] ?? 0) & 0xe000) === 0x2000;
 }
 
 function ipv4Of(high: number, low: number): ipaddr.IPv4 {

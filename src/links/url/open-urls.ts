@@ -14,6 +14,7 @@ import {
   refusalOf,
   silent,
   strangeScheme,
+  strangeUser,
   tooManyRedirects,
 } from './url-failures.ts';
 
@@ -161,7 +162,9 @@ class DistantFile implements UrlFile {
     const owner =
       url.username !== '' || url.password !== '' ? url : url.origin === this.#first.origin ? this.#first : undefined;
     if (owner === undefined || (owner.username === '' && owner.password === '')) return {};
-    const pair = `${decodeURIComponent(owner.username)}:${decodeURIComponent(owner.password)}`;
+    const [user, password] = [decoded(owner.username), decoded(owner.password)];
+    if (user === undefined || password === undefined) throw strangeUser(url.host);
+    const pair = `${user}:${password}`;
     return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
   }
 }
@@ -180,6 +183,14 @@ function parseUrl(text: string): URL {
       'What is to be fetched is no URL. Give one that begins with http:// or https://.',
     );
   return checkScheme(url);
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function checkScheme(url: URL): URL {

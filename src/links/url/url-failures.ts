@@ -66,6 +66,13 @@ export function strangeScheme(protocol: string): HawserError {
   return new HawserError('forbidden', `Files are fetched over http and https, not over ${protocol.replace(/:$/, '')}.`);
 }
 
+export function strangeUser(host: string): HawserError {
+  return new HawserError(
+    'bad-request',
+    `The user or password in the URL of ${host} has a % that is no escape. Write % as %25.`,
+  );
+}
+
 export function silent(host: string): HawserError {
   return new HawserError('unavailable', `${host} does not answer.`);
 }

@@ -339,6 +339,15 @@ describe('redirects and addresses', () => {
     expect(server.requests).toHaveLength(0);
   });
 
+  test('a percent sign in a password that is no escape was tried ten times as a fault of ours', async () => {
+    await using host = await hostStage(linksWith(() => '127.0.0.1'));
+    await using server = await urlServer((served) => serveBytes(served, bytes));
+    const { report } = await fetched(host, `http://user:100%geheim@first.example:${server.port}/x`);
+    expect(report).toMatchObject({ pull: 'failed', problem: { code: 'bad-request' } });
+    expect(report.problem?.message).not.toContain('geheim');
+    expect(host.waits).toEqual([]);
+  });
+
   test('credentials of the URL stay with their host, and there is no Referer', async () => {
     await using host = await hostStage(linksWith(() => '127.0.0.1'));
     await using target = await urlServer((served) => serveBytes(served, bytes));
