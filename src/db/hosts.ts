@@ -1,7 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import type { Host, HostState } from '../core/nouns.ts';
-import type { HostRecords } from '../service/control/host-ports.ts';
-import type { HostSeen } from '../service/control/ports.ts';
+import type { HostRecords, HostSeen } from '../service/control/host-ports.ts';
 import { createJoinTokenRecords } from './join-tokens.ts';
 import type { Tables } from './tables.ts';
 

@@ -1,5 +1,4 @@
 import type { Host, JoinToken } from '../../core/nouns.ts';
-import type { HostSeen } from './ports.ts';
 import type { HostChange } from './use-cases.ts';
 
 /** Hosts, their right to join, and the controls that live beside this one. */
@@ -51,4 +50,19 @@ export interface ChangeBus {
   /** Calls `hear` for what others publish, and `missed` when some of it may have been lost. */
   listen(hear: (text: string) => void, missed: () => void): Promise<void>;
   stop(): Promise<void>;
+}
+
+export interface HostSeen {
+  readonly hostId: string;
+  readonly name: string;
+  readonly bootId: string;
+  readonly version: string;
+  readonly dataUrls: readonly string[];
+  readonly dataCa: string | null;
+  readonly agentUrl: string | null;
+  readonly linkVersion: number;
+  /** What the agent was configured with; counts until an administrator says otherwise. */
+  readonly tags: readonly string[];
+  /** Of the process; null: it is in control's own. */
+  readonly generation?: number | null | undefined;
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { LINK_VERSION, MIN_LINK_VERSION } from '../../contract/link.ts';
 import { HawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
-import type { HostSeen } from './ports.ts';
+import type { HostSeen } from './host-ports.ts';
 
 /** What agents ask of control on its agent listener. Who may ask what is the door's matter. */
 export interface AgentDoorUseCases {

@@ -16,7 +16,7 @@ import type {
   UploadSource,
 } from '../../core/nouns.ts';
 import type { CopyState, ImageState, TaskState, UploadState } from '../../core/states.ts';
-import type { HostRecords } from './host-ports.ts';
+import type { HostRecords, HostSeen } from './host-ports.ts';
 import type { ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-cases.ts';
 
 /**
@@ -280,20 +280,6 @@ export interface NewTask {
   readonly owner: string;
 }
 
-export interface HostSeen {
-  readonly hostId: string;
-  readonly name: string;
-  readonly bootId: string;
-  readonly version: string;
-  readonly dataUrls: readonly string[];
-  readonly dataCa: string | null;
-  readonly agentUrl: string | null;
-  readonly linkVersion: number;
-  /** What the agent was configured with; counts until an administrator says otherwise. */
-  readonly tags: readonly string[];
-  /** Of the process; null: it is in control's own. */
-  readonly generation?: number | null | undefined;
-}
 export interface StoreSeen {
   readonly storeId: string;
   readonly hostId: string;
