@@ -22,7 +22,9 @@ export interface MarkedFolder {
  * this Store had, so that a filesystem that is not mounted does not look like a Store that lost everything.
  */
 export async function checkStoreFolder({ name, storeId, path, record }: MarkedFolder): Promise<void> {
-  const marker = await readIfThere(join(path, MARKER));
+  const marker = await readIfThere(join(path, MARKER)).catch((cause: unknown) => {
+    throw unreadable(name, cause);
+  });
   if (marker === undefined) {
     if ((await readIfThere(record)) === undefined) return;
     throw new HawserError(
@@ -45,6 +47,16 @@ export async function markStoreFolder({ storeId, path, record }: MarkedFolder): 
   if ((await readIfThere(record)) !== undefined) return;
   await mkdir(dirname(record), { recursive: true, mode: 0o700 });
   await writeFileAtomic(record, '');
+}
+
+/** A disk that fails, a share that is away: other Stores go on without it. */
+function unreadable(name: string, cause: unknown): HawserError {
+  const errno = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
+  return new HawserError(
+    'store-failed',
+    `The folder of the store ${name} cannot be read (${errno}): its file ${MARKER} is to say whose it is. Look at its filesystem and start the agent again.`,
+    { cause },
+  );
 }
 
 function parseJson(text: string): unknown {

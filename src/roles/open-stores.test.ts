@@ -68,6 +68,14 @@ test('a folder that belongs to another Store is refused, and so is one whose mar
   expect(await start(mount)).toBeUndefined();
 });
 
+test('a disk that failed under one Store kept the agent from starting', async () => {
+  const mount = join(folder, 'mount');
+  await start(mount);
+  await rm(join(mount, 'hawser-store.json'));
+  await mkdir(join(mount, 'hawser-store.json')); // reads fail, as they do on a broken disk
+  expect(await start(mount)).toContain('The folder of the store disk cannot be read (EISDIR)');
+});
+
 test('a Store of before there were marks is marked at its next start', async () => {
   const mount = join(folder, 'mount');
   await mkdir(join(mount, 'objects'), { recursive: true });
