@@ -27,11 +27,13 @@ export class HostCopies {
 
   async open(storeId: string, key: string): Promise<CopyReader> {
     const { store } = this.store(storeId);
-    const reader = await store.open(key);
+    await using undo = new AsyncDisposableStack();
+    const reader = undo.use(await store.open(key));
     const stat = await store.stat(key);
     const leaves = await this.#leavesOf(storeId, key, reader.fingerprint);
     const { slabs } = this.#parts.means;
     const limit = this.#parts.totalLimit;
+    undo.move();
     return {
       size: reader.size,
       storedSize: stat.kind === 'sealed' ? stat.storedSize : 0,
