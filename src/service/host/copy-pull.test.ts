@@ -260,6 +260,42 @@ test('two sources that were named at once were fetched from side by side', async
   expect(one.received() + two.received()).toBeLessThan(1.5 * DATA);
 });
 
+test('bytes that somebody discarded were missing for ever once the fetching was done', async () => {
+  await using from = await hostStage();
+  await using to = await hostStage();
+  const source = await from.sourceFor(await from.sealed(bytes));
+  const ref = await to.open({ declaredSize: bytes.length });
+  await to.pull(ref, source);
+  await to.until(ref, ended);
+  await to.agent.plane.discard(ref.uploadId, [{ offset: 3 * MiB + 5, length: 2 * MiB }]);
+  expect(await to.pull(ref, source)).toMatchObject({ pull: 'running' });
+  await mustBeWhole(to, ref);
+});
+
+test('bytes that somebody discards while they are fetched are fetched again', async () => {
+  await using from = await hostStage();
+  let discarded = 0;
+  const to: HostStage = await hostStage({
+    openPeer: lying((page) => {
+      // Whatever is here by now, once.
+      if (page.next === null && discarded++ === 0) void to.agent.plane.discard(ref.uploadId, [whole]).catch(() => {});
+      return page;
+    }),
+  });
+  await using _ = to;
+  const whole = { offset: 0, length: bytes.length };
+  const ref = await to.open({ declaredSize: bytes.length });
+  await to.agent.plane.receive(
+    ref.uploadId,
+    { offset: 0, length: 9 * MiB, total: null },
+    sourceOf(bytes.subarray(0, 9 * MiB)),
+    new AbortController().signal,
+  );
+  await to.pull(ref, await from.sourceFor(await from.sealed(bytes)));
+  await mustBeWhole(to, ref);
+  expect(discarded).toBeGreaterThan(0);
+});
+
 /** What the peer tells of its extents is changed on the way. */
 function lying(bend: (page: ExtentPage, from: number) => ExtentPage): OpenPeer {
   return (address) => {

@@ -125,6 +125,7 @@ export class CopyPull implements PullWork {
         // A cut leaves pieces of blocks; a block that is fetched as one needs no read to be compared.
         const pieces = [...upload.received.inside(part)];
         if (pieces.length > 0) await upload.discard(pieces);
+        this.#checked.remove(part);
         const { offset, length } = part;
         const source = await copy.data(part, signal);
         await upload.receive({ offset, length, total: null }, source, signal);

@@ -6,7 +6,7 @@ import type { HostUpload } from './host-upload.ts';
 import type { HostUploads } from './host-uploads.ts';
 import { localCopy } from './local-copy.ts';
 import type { OpenPeer, OpenUrl } from './ports.ts';
-import { Pull, type PullPatience, type PullWork } from './pull.ts';
+import { isWhole, Pull, type PullPatience, type PullWork } from './pull.ts';
 import { UrlPull } from './url-pull.ts';
 
 export interface PullMeans {
@@ -34,7 +34,7 @@ export class HostPulls {
     this.#parts = parts;
   }
 
-  /** Begins, or goes on from another source. The same source again changes nothing unless it had failed. */
+  /** Begins, or goes on from another source. The same source again changes nothing unless it had failed, or bytes were discarded since. */
   start(upload: HostUpload, source: PullSource): Promise<void> {
     return this.#inTurn(upload.record.uploadId, () => this.#start(upload, source));
   }
@@ -61,7 +61,7 @@ export class HostPulls {
   async #start(upload: HostUpload, source: PullSource): Promise<void> {
     const { uploadId } = upload.record;
     const known = this.#pulls.get(uploadId);
-    if (known !== undefined && known.pull.standing !== 'failed' && isDeepStrictEqual(known.source, source)) return;
+    if (known !== undefined && isGoingWell(known.pull, upload) && isDeepStrictEqual(known.source, source)) return;
     await this.#stop(uploadId);
     const { state } = upload.record;
     if (this.#closed || state === 'sealed' || state === 'finishing') return;
@@ -102,4 +102,9 @@ export class HostPulls {
     const copy = local === null ? means.openPeer(source) : localCopy(copies, local);
     return new CopyPull({ upload, copy, size, treeDigest });
   }
+}
+
+/** It fetches, or has fetched everything that is wanted. */
+function isGoingWell({ standing }: Pull, upload: HostUpload): boolean {
+  return standing === 'done' ? upload.record.state !== 'open' || isWhole(upload) : standing !== 'failed';
 }

@@ -87,7 +87,12 @@ export class Pull {
       await this.#untilOpen();
       const before = this.#upload.received.bytes;
       try {
-        return await work.attempt(signal);
+        await work.attempt(signal);
+        if (isWhole(this.#upload)) return;
+        throw new HawserError(
+          'unavailable',
+          'Bytes that had been fetched were discarded meanwhile; they are fetched again.',
+        );
       } catch (error) {
         signal.throwIfAborted();
         const known = toHawserError(error);
@@ -125,6 +130,12 @@ export class Pull {
     this.#problem = problem;
     this.#changed();
   }
+}
+
+/** Whether every byte is there. One that was fetched may be discarded by somebody later. */
+export function isWhole({ record, received }: HostUpload): boolean {
+  const { declaredSize } = record;
+  return declaredSize !== null && received.missing({ offset: 0, length: declaredSize }).next().done === true;
 }
 
 function rejected(signal: AbortSignal): Promise<never> {
