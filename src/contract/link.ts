@@ -68,6 +68,8 @@ export const storeReport = z.object({
   capacity: bytes,
   free: bytes,
   tags: z.array(z.string()).default([]),
+  /** Stores of this host with the same word lie on one filesystem and share its space. */
+  filesystem: z.string().nullish(),
   /** Why it cannot be used now, if so. */
   problem: z.string().nullable(),
 });
@@ -215,7 +217,14 @@ export const agentCommands = {
       ticketId: z.string().min(16),
       subject: z.discriminatedUnion('kind', [
         z.object({ kind: z.literal('upload'), uploadId: id }),
-        z.object({ kind: z.literal('copy'), storeId: id, key: z.string(), filename: z.string().optional() }),
+        z.object({
+          kind: z.literal('copy'),
+          storeId: id,
+          key: z.string(),
+          filename: z.string().optional(),
+          /** What it had when it was sealed, so that one that was touched since is told apart (ETag). */
+          fingerprint: z.string().nullable().optional(),
+        }),
       ]),
       ops: z.array(z.enum(['read', 'write'])),
       timeoutSeconds: z.number().int().positive(),

@@ -10,7 +10,13 @@ const moment = z.object({ monotonic: z.number(), wall: z.number() });
 const range = z.object({ offset: z.number().int().nonnegative(), length: z.number().int().nonnegative() });
 const subject = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('upload'), uploadId: z.string() }),
-  z.object({ kind: z.literal('copy'), storeId: z.string(), key: z.string(), filename: z.string().optional() }),
+  z.object({
+    kind: z.literal('copy'),
+    storeId: z.string(),
+    key: z.string(),
+    filename: z.string().optional(),
+    fingerprint: z.string().nullable().optional(),
+  }),
 ]);
 const content = z.discriminatedUnion('kind', [
   z.object({

@@ -67,6 +67,7 @@ test('a host can join serve: bytes of its own host land, those of the other one 
     const { image } = await control.json<FinishAnswer>(`/uploads/${upload.id}/finish`, { method: 'POST', body: '{}' });
     const got = await control.ask(`/images/${image.id}/data?filename=x.img`);
     expect(got.headers.get('content-disposition')).toContain('x.img');
+    expect(got.headers.get('etag')).toMatch(/^"[0-9a-f]{40}"$/);
     expect(Buffer.from(await got.arrayBuffer()).equals(bytes)).toBe(true);
   }
 });

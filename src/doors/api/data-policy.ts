@@ -72,7 +72,7 @@ async function relayTo(
   const subject: TicketSubject =
     'uploadId' in target
       ? { kind: 'upload', uploadId: target.uploadId }
-      : { kind: 'copy', storeId: target.storeId, key: target.key };
+      : { kind: 'copy', storeId: target.storeId, key: target.key, fingerprint: target.fingerprint };
   const answerHeaders = 'uploadId' in target ? undefined : copyHeaders(target, request);
   const at = (access: Access): RelayTarget => ({
     url: `${access.url}${pathBelow(request)}`,

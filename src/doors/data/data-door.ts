@@ -34,7 +34,8 @@ function ticketPolicy(tickets: HostTickets): DataPolicy {
       const { subject } = tickets.use(bearer(request), 'read');
       const { storeId, key } = params(request);
       if (subject.kind !== 'copy' || subject.storeId !== storeId || subject.key !== key) throw foreign();
-      return { storeId: subject.storeId, key: subject.key, filename: subject.filename, digests: [] };
+      const { filename, fingerprint } = subject;
+      return { storeId: subject.storeId, key: subject.key, filename, digests: [], fingerprint };
     },
   };
 }

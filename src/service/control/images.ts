@@ -6,7 +6,7 @@ import { endUpload, endUploadIn, removeBytes, settle } from './ending.ts';
 import type { CopyPlace } from './ports.ts';
 import type { Tickets } from './tickets.ts';
 import type { CopySource, ImageUseCases } from './use-cases.ts';
-import { imageView, ownerFilter, visible } from './views.ts';
+import { imageView, ownerFilter, touchPlace, visible } from './views.ts';
 import { beginWork, cancelWork } from './work.ts';
 
 export function createImages(context: Context, tickets: Tickets): ImageUseCases {
@@ -40,9 +40,10 @@ export function createImages(context: Context, tickets: Tickets): ImageUseCases 
     access: async (actor, id) => {
       const image = await find(actor, id);
       let unheard: unknown;
-      for (const { hostId, storeId, key } of await readable(context, image)) {
+      for (const { hostId, storeId, key, fingerprint } of await readable(context, image)) {
         try {
-          return await tickets.install(hostId, { kind: 'copy', storeId, key, filename: image.name }, ['read']);
+          const subject = { kind: 'copy', storeId, key, filename: image.name, fingerprint } as const;
+          return await tickets.install(hostId, subject, ['read']);
         } catch (error) {
           // Another host may have it too.
           if (!isUnreachable(error)) throw error;
@@ -114,6 +115,7 @@ async function remove(context: Context, tickets: Tickets, ...[actor, id]: [Actor
   for (const copy of (await db.images.find(id))?.copies ?? []) {
     const hostId = await db.images.hostOf(copy.storeId);
     if (copy.state !== 'removing' || hostId === undefined) continue;
+    touchPlace(context, { storeId: copy.storeId, hostId });
     await tickets.revoke(hostId, copy.key);
     await removeBytes(context, { ...copy, hostId });
   }

@@ -82,7 +82,13 @@ export interface PlaneContent {
 
 export type TicketSubject =
   | { readonly kind: 'upload'; readonly uploadId: string }
-  | { readonly kind: 'copy'; readonly storeId: string; readonly key: string; readonly filename?: string | undefined };
+  | {
+      readonly kind: 'copy';
+      readonly storeId: string;
+      readonly key: string;
+      readonly filename?: string | undefined;
+      readonly fingerprint?: string | null | undefined;
+    };
 
 /** A right to a Device, as a foreign control installed it. */
 export interface DeviceContent {
