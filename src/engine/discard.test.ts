@@ -9,6 +9,7 @@ import { openMemoryStore } from '../stores/memory/store.ts';
 import { HashPool } from './hash-pool.ts';
 import { Incoming } from './incoming.ts';
 import { receiveBody } from './receive.ts';
+import { Received } from './received.ts';
 import { SlabPool } from './slab-pool.ts';
 import { makeRig, sourceOf, treeOf } from './testing/rig.ts';
 import { LeafList, zeroLeafOf } from './tree-digest.ts';
@@ -37,6 +38,46 @@ test('a leaf that was being put together while its block was discarded and sent 
   await put(fresh, 0);
   gate.resolve();
   expect((await incoming.leaves(TREE_BLOCK)).treeDigest()).toBe(treeOf(Buffer.concat([fresh, tail])));
+});
+
+test('what was being received while it was discarded was forgotten now, and back after a restart', async () => {
+  await using rig = await makeRig();
+  const file = await JournalFile.open(`${rig.journalPath}-2`);
+  const [writing, write, syncing, sync] = Array.from({ length: 4 }, () => Promise.withResolvers<void>());
+  let holding = false;
+  const journal = {
+    append: (records: Parameters<JournalFile['append']>[0]) => file.append(records),
+    records: () => file.records(),
+    sync: async () => {
+      if (holding) {
+        syncing?.resolve();
+        await sync?.promise;
+      }
+      await file.sync();
+    },
+  };
+  const writer = await rig.store.create({ key: 'other' });
+  const into = writer.write.bind(writer);
+  writer.write = async (bytes, offset) => {
+    writing?.resolve();
+    await write?.promise;
+    await into(bytes, offset);
+  };
+  const { means } = rig;
+  const incoming = await Incoming.open({ writer, journal, means, boot: bootDigest('one') });
+  const bytes = randomBytes(HALF);
+  holding = true;
+  const putting = receiveBody({ incoming, means }, { offset: 0, length: HALF, end: null }, sourceOf(bytes), never);
+  await writing?.promise;
+  const discarding = incoming.discard([{ offset: 0, length: HALF }]);
+  await syncing?.promise;
+  write?.resolve();
+  await putting;
+  sync?.resolve();
+  await discarding;
+  expect([...(await Received.replay(journal)).all]).toEqual([...incoming.received.all]);
+  await incoming.quiet();
+  await file[Symbol.asyncDispose]();
 });
 
 test('after a power cut, bytes that were sent anew over discarded ones do not stand under the old digest', async () => {

@@ -175,12 +175,14 @@ export class Incoming {
 
   /**
    * Forgets the ranges, so that they can be sent anew. It survives a power cut before it counts: else new
-   * bytes could lie there under the digest of the old ones, which were synced and are not read again.
+   * bytes could lie there under the digest of the old ones, which were synced and are not read again. What is just
+   * being received there is not forgotten: its record may come behind this one, and would count after a restart.
    */
   async discard(ranges: readonly Range[]): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     this.#discards++;
-    const records = ranges.map(({ offset, length }) => ({ kind: 'discard', offset, length }) as const);
+    const known = ranges.flatMap((range) => [...this.received.all.inside(range)]);
+    const records = known.map(({ offset, length }) => ({ kind: 'discard', offset, length }) as const);
     await this.#journal.append(records);
     await this.#journal.sync().catch((cause: unknown) => this.#fail(cause));
     for (const record of records) this.received.apply(record);
