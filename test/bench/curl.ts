@@ -4,8 +4,10 @@ import { promisify } from 'node:util';
 export interface CurlRequest {
   readonly url: string;
   readonly headers?: readonly string[];
-  /** Sent with PUT; without it, it is a GET whose body goes nowhere. */
+  /** Sent with PUT; without it and `form`, it is a GET whose body goes nowhere. */
   readonly file?: string;
+  /** Sent with POST as multipart/form-data: names and what curl's -F takes for each. */
+  readonly form?: readonly (readonly [name: string, value: string])[];
   /** Of a GET: first and last byte. */
   readonly range?: readonly [number, number];
   /** Unix socket of the server. */
@@ -17,11 +19,14 @@ export async function curlAll(requests: readonly CurlRequest[]): Promise<void> {
   await Promise.all(requests.map(curl));
 }
 
-async function curl({ url, headers = [], file, range, socket }: CurlRequest): Promise<void> {
+/** One of them. */
+export async function curl({ url, headers = [], file, form = [], range, socket }: CurlRequest): Promise<void> {
+  const sends = file !== undefined || form.length > 0;
   const { stdout } = await promisify(execFile)('curl', [
-    ...['-sS', '-k', '--fail-with-body', '-o', file === undefined ? '/dev/null' : '-', '-w', '\n%{http_code}'],
+    ...['-sS', '-k', '--fail-with-body', '-o', sends ? '-' : '/dev/null', '-w', '\n%{http_code}'],
     ...headers.flatMap((header) => ['-H', header]),
     ...(file === undefined ? [] : ['-T', file]),
+    ...form.flatMap(([name, value]) => ['-F', `${name}=${value}`]),
     ...(socket === undefined ? [] : ['--unix-socket', socket]),
     ...(range === undefined ? [] : ['-r', range.join('-')]),
     url,

@@ -1,73 +1,121 @@
-import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { finishCase, hashCase, sparseCase } from './alone.ts';
+import { finishCase, type HashResult, hashCase, sparseCase } from './alone.ts';
+import { chunksCase } from './chunks.ts';
 import { warmPageCache } from './files.ts';
 import { type HawserSide, startHawser } from './hawser-side.ts';
 import { imageioCase } from './imageio.ts';
+import { leaveNothingBehind } from './leave-nothing.ts';
 import { MemoryWatch } from './measure.ts';
 import { nbdCase } from './nbd.ts';
 import { startNginxSide } from './nginx-side.ts';
-import { type BenchOptions, benchOptions } from './options.ts';
-import { benchmarkPage } from './page.ts';
-import { getPairs, makeParts, type Pair, putPairs } from './pairs.ts';
+import { type BenchOptions, benchHelp, benchOptions, type CaseName, cases, mustHavePrograms } from './options.ts';
+import { provenance, writeSection } from './page.ts';
+import { getPairs, makeParts, type Pair, type PairMeans, putPairs } from './pairs.ts';
+import { replicateCase } from './replicate.ts';
+import {
+  chunkLines,
+  finishLines,
+  hashLines,
+  imageioLines,
+  type Lines,
+  memoryLine,
+  nbdLines,
+  pairLines,
+  replicateLines,
+  sparseLines,
+} from './tables.ts';
+
+/** What a case is told, and what it says in the end. */
+interface Bench {
+  readonly options: BenchOptions;
+  readonly means: Omit<PairMeans, 'hawser' | 'nginx'>;
+  wants(...names: readonly CaseName[]): boolean;
+  /** Prints the section, and puts it on the page. */
+  done(name: CaseName, lines: Lines): Promise<void>;
+}
 
 /** `npm run bench`: measures, prints, and writes docs/benchmarks.md. */
 async function main(): Promise<void> {
   const options = benchOptions(process.argv.slice(2));
-  for (const [what, path] of [
-    ['nginx (apt-get install nginx-light)', '/usr/sbin/nginx'],
-    ['curl (apt-get install curl)', '/usr/bin/curl'],
-    ['nbdcopy (apt-get install libnbd-bin)', '/usr/bin/nbdcopy'],
-    ['qemu-nbd (apt-get install qemu-utils)', '/usr/bin/qemu-nbd'],
-    ['openssl (apt-get install openssl)', '/usr/bin/openssl'],
-  ] as const) {
-    if (!existsSync(path)) throw new Error(`The bench needs ${what}.`);
+  if (options === 'help') {
+    process.stdout.write(benchHelp);
+    return;
   }
+  mustHavePrograms(options.only);
+  const from = provenance(options, new Date());
   const folder = await mkdtemp(join(options.folder, 'hawser-bench-'));
+  leaveNothingBehind(folder);
+  // Whatever is started keeps its files there: one filesystem for all, and nothing that stays.
+  process.env.TMPDIR = folder;
   try {
-    const page = benchmarkPage(await run(options, folder), options, new Date());
-    process.stdout.write(`\n${page}`);
-    if (options.out !== undefined) await writeFile(options.out, page);
+    const { rounds, size } = options;
+    note(`warming up: ${Math.round((4 * size) / 2 ** 20)} MiB of page cache`);
+    await warmPageCache(folder, 4 * size);
+    await run({
+      options,
+      means: { rounds, size, folder, note, ...(await makeParts(folder, size)) },
+      wants: (...names) => names.some((name) => options.only.includes(name)),
+      done: async (name, lines) => {
+        const section = [...lines, '', `<sub>${from}</sub>`];
+        process.stdout.write(`\n## ${cases[name].title}\n\n${section.join('\n')}\n`);
+        if (options.out !== undefined) await writeSection(options.out, name, section);
+      },
+    });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function run(options: BenchOptions, folder: string) {
-  const { rounds, size } = options;
-  const wants = (name: BenchOptions['only'][number]) => options.only.includes(name);
-  note(`warming up: ${Math.round((4 * size) / 2 ** 20)} MiB of page cache`);
-  await warmPageCache(folder, 4 * size);
-  const hash = wants('hash') || wants('put') ? await hashCase(Math.min(4, availableParallelism())) : undefined;
-  const pairs: Pair[] = [];
-  let serveMemory = 0;
-  const parts = await makeParts(folder, size);
-  const against = async (tls: boolean, work: (hawser: HawserSide) => Promise<void>) => {
-    await using hawser = await startHawser(folder, tls);
-    using memory = new MemoryWatch(hawser.servePid);
-    await using nginx = await startNginxSide(tls);
-    const means = { hawser, nginx, rounds, size, folder, note, ...parts };
-    if (wants('put') && (!tls || wants('tls'))) pairs.push(...(await putPairs(means, tls ? ', TLS' : '')));
-    if (wants('get') && (!tls || wants('tls'))) {
-      for (const side of [hawser, nginx]) await side.store(parts.whole.file, size);
-      pairs.push(...(await getPairs(means, tls ? ', TLS' : '')));
-    }
-    await work(hawser);
-    serveMemory = Math.max(serveMemory, memory.bytes);
-  };
-  let sparse: Awaited<ReturnType<typeof sparseCase>> | undefined;
-  let nbd: Awaited<ReturnType<typeof nbdCase>> | undefined;
-  let finish: Awaited<ReturnType<typeof finishCase>> | undefined;
-  await against(false, async (hawser) => {
-    if (wants('sparse')) sparse = await sparseCase(hawser, folder, { rounds, size });
-    if (wants('nbd')) nbd = await nbdCase(folder, parts.whole.file, { rounds, size });
-    if (wants('finish')) finish = await finishCase(hawser, folder, { rounds, size });
-  });
-  const imageio = wants('imageio') ? await imageioCase({ rounds, size, folder, note, ...parts }) : undefined;
-  if (wants('tls')) await against(true, async () => {});
-  return { pairs, hash, sparse, finish, nbd, imageio, serveMemory };
+async function run(bench: Bench): Promise<void> {
+  const { means, wants, done } = bench;
+  const hash = wants('hash', 'put', 'tls') ? await hashCase(Math.min(4, availableParallelism())) : undefined;
+  if (hash !== undefined && wants('hash')) await done('hash', hashLines(hash));
+  if (wants('put', 'get', 'sparse', 'finish')) await plain(bench, hash);
+  if (wants('tls')) await overTls(bench, hash);
+  if (wants('replicate')) await done('replicate', replicateLines(await replicateCase(means), means.size));
+  if (wants('chunks')) await done('chunks', chunkLines(await chunksCase(means)));
+  if (wants('imageio')) await done('imageio', imageioLines(await imageioCase(means)));
+  if (wants('nbd')) await done('nbd', nbdLines(await nbdCase(means.folder, means.whole.file, means)));
+}
+
+async function plain({ means, wants, done }: Bench, hash: HashResult | undefined): Promise<void> {
+  await using hawser = await startHawser(means.folder, false);
+  if (wants('put', 'get')) {
+    await using nginx = await startNginxSide(false);
+    const both = { ...means, hawser, nginx };
+    const put = () => watched(hawser, async () => pairLines(await putPairs(both, ''), hash));
+    const get = () => watched(hawser, async () => pairLines(await storedPairs(both, ''), undefined));
+    if (wants('put')) await done('put', await put());
+    if (wants('get')) await done('get', await get());
+  }
+  const sparse = () => watched(hawser, async () => sparseLines(await sparseCase(hawser, means.folder, means)));
+  const finish = () => watched(hawser, async () => finishLines(await finishCase(hawser, means.folder, means)));
+  if (wants('sparse')) await done('sparse', await sparse());
+  if (wants('finish')) await done('finish', await finish());
+}
+
+async function overTls({ means, done }: Bench, hash: HashResult | undefined): Promise<void> {
+  await using hawser = await startHawser(means.folder, true);
+  await using nginx = await startNginxSide(true);
+  const both = { ...means, hawser, nginx };
+  const lines = await watched(hawser, async () =>
+    pairLines([...(await putPairs(both, ', TLS')), ...(await storedPairs(both, ', TLS'))], hash),
+  );
+  await done('tls', lines);
+}
+
+async function storedPairs(means: PairMeans, label: string): Promise<readonly Pair[]> {
+  for (const side of [means.hawser, means.nginx]) await side.store(means.whole.file, means.size);
+  return getPairs(means, label);
+}
+
+/** With how much memory the server took while it was done. */
+async function watched(hawser: HawserSide, work: () => Promise<Lines>): Promise<Lines> {
+  using memory = new MemoryWatch(hawser.servePid);
+  const lines = await work();
+  return [...lines, '', memoryLine('the serving process', memory.bytes)];
 }
 
 function note(text: string): void {

@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Sample } from './measure.ts';
+import { childSeconds, type Sample } from './measure.ts';
 
 export interface NbdResult {
   readonly name: string;
@@ -71,11 +71,4 @@ async function timed([command, ...args]: readonly [string, ...string[]]): Promis
   if (stdout.startsWith('{')) return JSON.parse(stdout) as Sample;
   const seconds = (performance.now() - begun) / 1000;
   return { seconds, cpuSeconds: (await childSeconds()) - before };
-}
-
-/** CPU of the children that have ended: cutime and cstime, fields 16 and 17 of proc(5)'s stat. */
-async function childSeconds(): Promise<number> {
-  const stat = await readFile('/proc/self/stat', 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[13]) + Number(fields[14])) / 100;
 }

@@ -1,16 +1,61 @@
+import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-export const caseNames = ['put', 'get', 'tls', 'sparse', 'finish', 'hash', 'nbd', 'imageio'] as const;
-export type CaseName = (typeof caseNames)[number];
+/** Programs that a case runs, and what to type when they are missing. */
+const programs = {
+  nginx: 'nginx-light',
+  curl: 'curl',
+  openssl: 'openssl',
+  nbdcopy: 'libnbd-bin',
+  'qemu-nbd': 'qemu-utils',
+  rsync: 'rsync',
+} as const;
+
+interface BenchCase {
+  /** Of its section on the page; a section is known again by it. */
+  readonly title: string;
+  /** For the help. */
+  readonly what: string;
+  readonly needs: readonly (keyof typeof programs)[];
+}
+
+/** What can be measured, in the order of the page. */
+export const cases = {
+  put: { title: 'PUT', what: 'PUT with one and four streams, in turn with nginx', needs: ['nginx', 'curl'] },
+  get: { title: 'GET', what: 'GET with one and four streams, in turn with nginx', needs: ['nginx', 'curl'] },
+  tls: { title: 'PUT and GET over TLS', what: 'both over TLS', needs: ['nginx', 'curl', 'openssl'] },
+  hash: { title: 'What the digest costs', what: 'the tree digest alone', needs: [] },
+  sparse: { title: 'Sparse', what: 'an image of a hundred times its data, up and down by the CLI', needs: [] },
+  finish: { title: 'Finish', what: 'finishing images of several sizes', needs: ['curl'] },
+  replicate: {
+    title: 'Copies between agents',
+    what: 'one more copy from agent to agent, in turn with rsync and cp --sparse',
+    needs: ['rsync'],
+  },
+  chunks: {
+    title: "Longhorn's door",
+    what: "an image in Longhorn's chunks, in turn with native PUTs; coalescing",
+    needs: ['curl'],
+  },
+  imageio: {
+    title: 'The imageio door',
+    what: 'the imageio door, in turn with nginx',
+    needs: ['nginx', 'curl', 'openssl'],
+  },
+  nbd: { title: 'NBD', what: 'our NBD client, in turn with nbdcopy', needs: ['nbdcopy', 'qemu-nbd'] },
+} as const satisfies Record<string, BenchCase>;
+export type CaseName = keyof typeof cases;
+export const caseNames = Object.keys(cases) as CaseName[];
 
 export interface BenchOptions {
   readonly rounds: number;
   /** Bytes of the dense image. */
   readonly size: number;
   readonly only: readonly CaseName[];
-  /** Both servers keep their bytes below it: one filesystem for both. */
+  /** All that is measured keeps its bytes below it: one filesystem for all. */
   readonly folder: string;
   /** Where the page goes; undefined: to the terminal only. */
   readonly out: string | undefined;
@@ -20,8 +65,8 @@ export interface BenchOptions {
 
 const MiB = 1024 * 1024;
 
-/** What is said on the command line. Throws with what is wrong. */
-export function benchOptions(args: readonly string[]): BenchOptions {
+/** What is said on the command line; `help` when that is asked for. Throws with what is wrong. */
+export function benchOptions(args: readonly string[]): BenchOptions | 'help' {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -30,8 +75,10 @@ export function benchOptions(args: readonly string[]): BenchOptions {
       only: { type: 'string', default: caseNames.join(',') },
       folder: { type: 'string', default: tmpdir() },
       out: { type: 'string', default: fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url)) },
+      help: { type: 'boolean', short: 'h', default: false },
     },
   });
+  if (values.help) return 'help';
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds must be 1 or more; found ${values.rounds}.`);
   return {
@@ -42,6 +89,31 @@ export function benchOptions(args: readonly string[]): BenchOptions {
     out: values.out === '' || values.out === '-' ? undefined : values.out,
     command: ['npm run bench', ...(args.length > 0 ? ['--', ...args] : [])].join(' '),
   };
+}
+
+export const benchHelp = `npm run bench -- [options]
+
+Measures, prints, and writes docs/benchmarks.md: a section for each case, of which only those that were
+measured now are replaced. Run it on a quiet machine.
+
+  --only <cases>    divided by commas; all when left out
+  --rounds <n>      that count, after one that does not (default: 5)
+  --size <size>     of the dense image: 256MiB, 1GiB (default: 1GiB)
+  --folder <path>   where all bytes lie while it runs (default: ${tmpdir()})
+  --out <file>      another page; - for the terminal only
+  -h, --help        this
+
+Cases:
+${caseNames.map((name) => `  ${name.padEnd(16)}  ${cases[name].what}`).join('\n')}
+`;
+
+/** Throws when a program that these cases run is not there. */
+export function mustHavePrograms(names: readonly CaseName[]): void {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  for (const program of new Set(names.flatMap((name): readonly (keyof typeof programs)[] => cases[name].needs))) {
+    if (folders.some((folder) => existsSync(join(folder, program)))) continue;
+    throw new Error(`The bench needs ${program} (apt-get install ${programs[program]}).`);
+  }
 }
 
 function caseOf(text: string): CaseName {

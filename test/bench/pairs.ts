@@ -83,7 +83,7 @@ export function cpuPerGiB(pair: Pair, side: 'hawser' | 'nginx'): number {
 }
 
 /** Everything earlier is on the disk, so that nobody pays for another's bytes. */
-async function settleDisk(): Promise<void> {
+export async function settleDisk(): Promise<void> {
   await promisify(execFile)('sync');
 }
 
