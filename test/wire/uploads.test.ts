@@ -275,8 +275,10 @@ test('two clients that send different bytes at once: what is acknowledged to one
     );
     const taken = answers.filter(({ status }) => status === 200).length;
     expect(taken).toBeLessThanOrEqual(1);
+    // With a Content-Digest the one that was overtaken may be told before it is known what becomes of the other.
+    const refusals = round % 2 === 1 ? ['range-conflict', 'unavailable'] : ['range-conflict'];
     for (const answer of answers)
-      if (answer.status !== 200) expect(answer.json).toMatchObject({ code: 'range-conflict' });
+      if (answer.status !== 200) expect(answer.json).toMatchObject({ code: expect.toBeOneOf(refusals) });
     const leaves = (await api.call('GET', `/uploads/${upload.id}/leaves`)).bytes;
     for (const block of [0, 1]) {
       const leaf = leaves.subarray(block * 32, block * 32 + 32);
