@@ -35,6 +35,8 @@ export class PlainAgent implements AgentLink {
     free: number;
     tags: string[];
     problem: string | null;
+    /** Stores with the same word share their space. */
+    filesystem?: string | undefined;
   }[];
   readonly uploads = new Map<string, Held>();
   readonly work = new Map<string, WorkReport>();
@@ -56,7 +58,10 @@ export class PlainAgent implements AgentLink {
 
   readonly name: string;
 
-  constructor(stores: readonly { readonly name: string; readonly free: number }[], name = 'plain') {
+  constructor(
+    stores: readonly { readonly name: string; readonly free: number; readonly filesystem?: string }[],
+    name = 'plain',
+  ) {
     this.name = name;
     this.stores = stores.map((store) => ({
       ...store,

@@ -151,8 +151,12 @@ export interface StoreRecord {
   /** Why nothing new is placed here now, for people; null: it may be. */
   readonly unschedulable: string | null;
   readonly hostTags: readonly string[];
+  /** Stores of one host with the same word share their space; null: not known, it is taken to be alone. */
+  readonly filesystem: string | null;
+  readonly copyCount: number;
   readonly capacity: number;
   readonly free: number;
+  /** Promised and not yet written, to all Stores that share its space. */
   readonly reserved: number;
   readonly seenAt: Date | null;
 }

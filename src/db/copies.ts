@@ -6,7 +6,7 @@ import { copyOf } from './rows.ts';
 import type { Tables } from './tables.ts';
 
 export function createCopyRecords(db: Kysely<Tables>): CopyRecords {
-  return { ...places(db), ...checks(db), ...lists(db), ...tries(db) };
+  return { ...places(db), ...leaving(db), ...checks(db), ...lists(db), ...tries(db) };
 }
 
 const ended = statesOf(taskStates).filter((state) => isTerminal(taskStates, state));
@@ -52,6 +52,30 @@ function places(db: Kysely<Tables>): Pick<CopyRecords, 'of' | 'inUse'> {
         )
         .execute();
       return new Set(rows.map((row) => row.id));
+    },
+  };
+}
+
+function leaving(db: Kysely<Tables>): Pick<CopyRecords, 'leaving'> {
+  return {
+    leaving: async (place, limit) => {
+      const rows = await copyQuery(db)
+        .clearOrderBy()
+        .where('c.state', '!=', 'removed')
+        .where((of) => ('hostId' in place ? of('s.host_id', '=', place.hostId) : of('s.id', '=', place.storeId)))
+        .select(['h.online', 'ci.state as image_state', 'ci.status as image_status'])
+        .orderBy(sql`case when ci.state = 'failed' then 1 when ci.status <> '' then 0 else 2 end`)
+        .orderBy('c.id')
+        .limit(limit)
+        .execute();
+      return rows.map((row) => ({
+        id: row.id,
+        imageId: row.image_id,
+        state: row.state,
+        imageState: row.image_state,
+        imageStatus: row.image_status,
+        online: row.online,
+      }));
     },
   };
 }

@@ -23,6 +23,12 @@ export function columnsOf(host: HostSeen) {
 
 const liveUploads = sql`u.state in ('open', 'paused', 'finishing')`;
 
+/** Several Stores on one filesystem have its space once. */
+function ofFilesystems(column: 'capacity' | 'free') {
+  return sql<number>`(select coalesce(sum(f.bytes), 0)::bigint from (select max(s.${sql.ref(column)}) as bytes
+    from stores s where s.host_id = h.id group by coalesce(s.filesystem, s.id::text)) f)`;
+}
+
 function described(db: Kysely<Tables>) {
   return db
     .selectFrom('hosts as h')
@@ -33,8 +39,8 @@ function described(db: Kysely<Tables>) {
         where s.host_id = h.id and c.state <> 'removed')`.as('copy_count'),
       sql<number>`(select count(*)::int from uploads u join stores s on s.id = u.store_id
         where s.host_id = h.id and ${liveUploads})`.as('upload_count'),
-      sql<number>`(select coalesce(sum(s.capacity), 0)::bigint from stores s where s.host_id = h.id)`.as('capacity'),
-      sql<number>`(select coalesce(sum(s.free), 0)::bigint from stores s where s.host_id = h.id)`.as('free'),
+      ofFilesystems('capacity').as('capacity'),
+      ofFilesystems('free').as('free'),
       sql<boolean>`coalesce(h.heartbeat_at > now() - interval '15 seconds', false)`.as('heard'),
     ])
     .orderBy('h.name')

@@ -13,6 +13,7 @@ import * as hostsAndCopies from './migrations/0002-hosts-and-copies.ts';
 import * as joining from './migrations/0003-joining.ts';
 import * as pulls from './migrations/0004-pulls.ts';
 import * as uploadServers from './migrations/0005-upload-servers.ts';
+import * as places from './migrations/0006-places.ts';
 import { createMove } from './move.ts';
 import { createChangeBus } from './notify.ts';
 import { patientPool } from './patient-pool.ts';
@@ -50,6 +51,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0001-first': first,
   '0002-hosts-and-copies': hostsAndCopies,
   '0005-upload-servers': uploadServers,
+  '0006-places': places,
   '0004-pulls': pulls,
   '0003-joining': joining,
 };

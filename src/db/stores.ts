@@ -16,11 +16,19 @@ function described(db: Kysely<Tables>) {
     .select(['s.id', 's.name', 's.driver', 's.host_id', 'h.name as host_name', 'h.online', 's.problem', 's.enabled'])
     .select(['s.evicting', 's.tags', 'h.tags as host_tags', 'h.enabled as host_enabled', 'h.evicting as host_evicting'])
     .select(['h.outdated'])
-    .select(['s.capacity', 's.free', 's.seen_at'])
+    .select(['s.filesystem', 's.capacity', 's.free', 's.seen_at'])
     .select(
-      // What was promised less what was written already: zeros take no space.
+      sql<number>`(select count(*)::int from copies c where c.store_id = s.id and c.state <> 'removed')`.as(
+        'copy_count',
+      ),
+    )
+    .select(
+      // What was promised less what was written already: zeros take no space. Two Stores on one filesystem
+      // have the same free space, so what one of them was promised the other one does not have.
       sql<number>`(select coalesce(sum(greatest(0, u.reserved - (u.received_bytes - u.zero_bytes))), 0)::bigint
-        from uploads u where u.store_id = s.id and u.state in ('open', 'paused', 'finishing'))`.as('reserved'),
+        from uploads u join stores b on b.id = u.store_id
+        where b.host_id = s.host_id and (b.id = s.id or b.filesystem = s.filesystem)
+          and u.state in ('open', 'paused', 'finishing'))`.as('reserved'),
     )
     .orderBy('s.name')
     .orderBy('s.id');
@@ -46,22 +54,36 @@ function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockA
       if (Object.keys(values).length > 0) await db.updateTable('stores').set(values).where('id', '=', id).execute();
     },
     saveStores: async (seen) => {
+      const before = new Map(
+        (
+          await db
+            .selectFrom('stores')
+            .select(['id', 'host_id', 'name', 'capacity', 'free', 'problem', 'filesystem'])
+            .where('id', 'in', ['00000000-0000-0000-0000-000000000000', ...seen.map((store) => store.storeId)])
+            .execute()
+        ).map(({ id, ...facts }) => [id, facts]),
+      );
+      const changed: string[] = [];
       for (const store of [...seen].sort((a, b) => (a.storeId < b.storeId ? -1 : 1))) {
-        const now = {
+        const facts = {
           host_id: store.hostId,
           name: store.name,
           driver: store.driver,
           capacity: store.capacity,
           free: store.free,
           problem: store.problem,
-          seen_at: sql<Date>`now()`,
+          filesystem: store.filesystem ?? null,
         };
+        const known = before.get(store.storeId);
+        if (known === undefined || keys(known).some((key) => known[key] !== facts[key])) changed.push(store.storeId);
+        const now = { ...facts, seen_at: sql<Date>`now()` };
         await db
           .insertInto('stores')
           .values({ id: store.storeId, ...now, tags: JSON.stringify(store.tags) })
           .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
           .execute();
       }
+      return changed;
     },
   };
 }
@@ -106,6 +128,10 @@ function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'm
   };
 }
 
+function keys<T extends object>(facts: T): readonly (keyof T)[] {
+  return Object.keys(facts) as (keyof T)[];
+}
+
 /** Who never joined is never replaced. */
 const LAST_GENERATION = 2 ** 31 - 1;
 
@@ -126,6 +152,8 @@ function storeOf(row: StoreRow): StoreRecord {
     tags: row.tags,
     unschedulable: unschedulable(row),
     hostTags: row.host_tags,
+    filesystem: row.filesystem,
+    copyCount: row.copy_count,
     capacity: row.capacity,
     free: row.free,
     reserved: row.reserved,

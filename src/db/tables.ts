@@ -57,6 +57,8 @@ interface StoreTable {
   readonly host_id: string;
   readonly name: string;
   readonly driver: string;
+  /** Stores of one host with the same word share their space. */
+  readonly filesystem: string | null;
   readonly capacity: number;
   readonly free: number;
   readonly problem: string | null;
@@ -104,6 +106,8 @@ interface CopyTable {
   readonly retry_at: When;
   /** When its fingerprint was last compared. */
   readonly checked_at: When;
+  /** It failed because its file was not there; it is looked at on, in case the file comes back. */
+  readonly absent: Generated<boolean>;
   readonly created_at: Made;
 }
 

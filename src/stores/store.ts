@@ -81,6 +81,8 @@ export interface StoreUsage {
   readonly capacity: number;
   /** Bytes that can be written now by us. */
   readonly free: number;
+  /** Which filesystem of this machine holds it: Stores with the same word share `free`. Undefined: it is alone. */
+  readonly filesystem?: string | undefined;
 }
 
 export type ObjectStat =

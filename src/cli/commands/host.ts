@@ -94,13 +94,16 @@ export async function drainHost(text: string, options: GlobalOptions & { readonl
 async function waitDrained(api: ApiClient, begun: HostResource, options: GlobalOptions): Promise<number> {
   const { signal, release } = stopSignal();
   let host = begun;
-  let told = -1;
+  let told = '';
   try {
     while (!host.drained && host.evicting) {
-      if (host.copyCount !== told) {
-        told = host.copyCount;
-        if (options.json === true && options.quiet !== true) printJson({ event: 'progress', copiesLeft: told });
-        else note(`${printable(host.name)}: ${told} ${told === 1 ? 'copy' : 'copies'} left to move`, options);
+      const { copyCount: copiesLeft, status } = host;
+      // The status has the number as well, and why the first of them stays.
+      const now = status === '' ? `${copiesLeft} ${copiesLeft === 1 ? 'copy is' : 'copies are'} left to move.` : status;
+      if (now !== told) {
+        told = now;
+        if (options.json === true && options.quiet !== true) printJson({ event: 'progress', copiesLeft, status });
+        else note(`${printable(host.name)}: ${printable(now)}`, options);
       }
       await systemClock.delay(POLL_MS, signal);
       host = await api.host(host.id, signal);

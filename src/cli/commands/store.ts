@@ -17,13 +17,14 @@ export async function listStores(options: GlobalOptions): Promise<void> {
       store.hostName,
       store.driver,
       storeStateText(store),
+      String(store.copyCount),
       formatBytes(store.free),
       formatBytes(store.reserved),
       formatBytes(store.capacity),
       store.tags.join(','),
-      store.unschedulable ?? store.status,
+      store.evicting && store.status !== '' ? store.status : (store.unschedulable ?? store.status),
     ]);
-    const head = ['ID', 'NAME', 'HOST', 'DRIVER', 'STATE', 'FREE', 'RESERVED', 'CAPACITY', 'TAGS', 'STATUS'];
+    const head = ['ID', 'NAME', 'HOST', 'DRIVER', 'STATE', 'COPIES', 'FREE', 'RESERVED', 'CAPACITY', 'TAGS', 'STATUS'];
     print(table(head, rows, outWidth()));
   });
 }
@@ -46,6 +47,7 @@ export async function showStore(text: string, options: GlobalOptions): Promise<v
       ['state', store.status === '' ? storeStateText(store) : `${storeStateText(store)}: ${store.status}`],
       ['new copies', store.unschedulable === null ? 'may come here' : `do not come here: ${store.unschedulable}`],
       ['tags', store.tags.join(', ')],
+      ['copies', store.evicting ? `${store.copyCount} left to move` : String(store.copyCount)],
       ['capacity', formatBytes(store.capacity)],
       ['free', formatBytes(store.free)],
       ['reserved', formatBytes(store.reserved)],

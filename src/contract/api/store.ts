@@ -17,9 +17,13 @@ export const storeResource = z.object({
   tags,
   /** Why nothing new is placed here now; null: it may be. */
   unschedulable: z.string().nullable(),
+  /** Copies that lie here, arriving and going ones too. */
+  copyCount: z.number().int(),
+  /** Stores of one host with the same word share capacity, free and reserved; null: it is alone. */
+  filesystem: z.string().nullable(),
   capacity: bytes,
   free: bytes,
-  /** Promised to Uploads and not yet written. */
+  /** Promised to Uploads and not yet written, on all Stores that share its space. */
   reserved: bytes,
   seenAt: timestamp.nullable(),
 });

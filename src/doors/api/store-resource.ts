@@ -14,6 +14,8 @@ export function storeResourceOf(store: StoreRecord): StoreResource {
     evicting: store.evicting,
     tags: [...store.tags],
     unschedulable: store.unschedulable,
+    copyCount: store.copyCount,
+    filesystem: store.filesystem,
     capacity: store.capacity,
     free: store.free,
     reserved: store.reserved,

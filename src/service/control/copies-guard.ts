@@ -4,6 +4,7 @@ import type { Copy, Image } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
 import { endUploadIn, removeBytes, settle } from './ending.ts';
 import type { ControlDb } from './ports.ts';
+import { touchPlace } from './views.ts';
 
 /**
  * Marks Copies as going, all or none, in the transaction that holds the lock of their Image (`image` was
@@ -32,7 +33,9 @@ export async function removeMarked(context: Context, imageId: string): Promise<v
     if (upload.imageId === imageId && upload.duty === 'discard') await settle(context, upload);
   }
   for (const copy of await context.db.copies.of(imageId)) {
-    if (copy.state === 'removing' && context.agents.has(copy.hostId)) await removeBytes(context, copy);
+    if (copy.state !== 'removing') continue;
+    touchPlace(context, copy);
+    if (context.agents.has(copy.hostId)) await removeBytes(context, copy);
   }
   context.changes.touch('image', imageId);
 }

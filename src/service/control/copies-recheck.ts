@@ -3,6 +3,7 @@ import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
 import { loseCopy } from './copies-guard.ts';
 import type { CopyToCheck } from './ports.ts';
+import { touchPlace } from './views.ts';
 import { verifyCopy } from './work.ts';
 
 const MOST = 1000;
@@ -84,5 +85,6 @@ async function lost(context: Context, copy: CopyToCheck): Promise<void> {
 function tell(context: Context, copy: CopyToCheck, event: string): void {
   context.log.warn({ event, imageId: copy.imageId, copyId: copy.id, storeId: copy.storeId });
   context.changes.touch('image', copy.imageId);
+  touchPlace(context, copy);
   context.tend();
 }

@@ -6,6 +6,7 @@ import { markRemoving, removeMarked } from './copies-guard.ts';
 import type { Pulls } from './copies-pull.ts';
 import { checkQuota, insertInbound, openOnAgent, placeCopy } from './opening.ts';
 import type { ControlDb, CopyPlace } from './ports.ts';
+import { touchPlace } from './views.ts';
 
 /** What a look at one Image led to. */
 interface Tended {
@@ -13,6 +14,8 @@ interface Tended {
   readonly uploadId?: string | undefined;
   /** Copies were marked as going. */
   readonly removed: boolean;
+  /** Places that tell why they are not empty yet, and that reason is another one now. */
+  readonly stuck?: readonly CopyPlace[] | undefined;
 }
 
 /**
@@ -28,8 +31,10 @@ export async function tendImage(context: Context, pulls: Pulls, imageId: string)
     const spare = await removeSpare(tx, image, copies);
     const next = await missing(context, tx, image, copies);
     if (next.text !== image.status) await tx.images.setStatus(imageId, next.text);
-    return { removed: spare || next.removed === true, uploadId: next.uploadId };
+    const stuck = next.text === image.status ? [] : copies.filter((copy) => copy.evicting);
+    return { removed: spare || next.removed === true, uploadId: next.uploadId, stuck };
   });
+  for (const copy of done.stuck ?? []) touchPlace(context, copy);
   if (done.removed) await removeMarked(context, imageId);
   if (done.uploadId !== undefined) await beginFetch(context, pulls, done.uploadId);
   context.changes.touch('image', imageId);
@@ -47,6 +52,7 @@ export async function beginFetch(context: Context, pulls: Pulls, uploadId: strin
     log.warn({ event: 'copy.unopened', uploadId, code: error.code });
     return;
   }
+  touchPlace(context, upload);
   log.info({ event: 'copy.begun', uploadId, purpose: upload.purpose, storeId: upload.storeId });
   pulls.start(upload);
 }

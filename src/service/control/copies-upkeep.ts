@@ -3,6 +3,7 @@ import type { Context } from './context.ts';
 import type { Pulls } from './copies-pull.ts';
 import { recheckHost } from './copies-recheck.ts';
 import { fetchLost, tendImage } from './copies-tend.ts';
+import { touchPlace } from './views.ts';
 
 /** Without a reason to look sooner, everything is looked at so often. */
 const ROUND_SECONDS = 15;
@@ -111,6 +112,7 @@ export class Upkeep {
       if (!gone) continue;
       log.warn({ event: 'copy.away', imageId: copy.imageId, copyId: copy.id });
       changes.touch('image', copy.imageId);
+      touchPlace(this.#context, copy);
     }
   }
 

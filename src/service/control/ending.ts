@@ -1,7 +1,7 @@
 import { isHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
 import type { ControlDb, TaskRow, UploadRow } from './ports.ts';
-import { touchUpload } from './views.ts';
+import { touchPlace, touchUpload } from './views.ts';
 
 /** How an Upload ends without being sealed. */
 export interface UploadEnd {
@@ -59,7 +59,7 @@ export async function settle(context: Context, upload: UploadRow): Promise<boole
     await db.uploads.setDuty(upload.id, null);
     if (upload.duty === 'discard') await db.move('copies', upload.copyId, 'removed');
   });
-  context.changes.touch('store', upload.storeId);
+  touchPlace(context, upload);
   return true;
 }
 
@@ -73,7 +73,7 @@ export async function removeBytes(
   });
   if (!told) return false;
   await context.db.move('copies', copy.id, 'removed');
-  context.changes.touch('store', copy.storeId);
+  touchPlace(context, copy);
   return true;
 }
 

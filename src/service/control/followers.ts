@@ -37,6 +37,8 @@ export class Followers {
   readonly #followed = new Map<string, Followed>();
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
+  /** A look that has not begun yet: many changes at once are seen by one. */
+  #due = false;
   #stopped = false;
 
   constructor(context: Context, dial: Dial, follow: (link: AgentLink, signal: AbortSignal) => Promise<void>) {
@@ -50,6 +52,8 @@ export class Followers {
     if (this.#stopped) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.refresh(), POLL_MS);
+    if (this.#due) return;
+    this.#due = true;
     this.#round = this.#round.then(() => this.#look());
   }
 
@@ -61,6 +65,7 @@ export class Followers {
   }
 
   async #look(): Promise<void> {
+    this.#due = false;
     try {
       const wanted = new Map((await this.#context.db.hosts.list()).flatMap((host) => reachable(host)));
       for (const [hostId, { address }] of this.#followed) {

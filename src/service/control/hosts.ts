@@ -2,6 +2,7 @@ import { HawserError } from '../../core/errors.ts';
 import type { Actor, Host } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
 import { hashToken, type Joining } from './joining.ts';
+import { hostView } from './leaving.ts';
 import { removeHost } from './remove-host.ts';
 import type { HostUseCases } from './use-cases.ts';
 
@@ -15,8 +16,8 @@ export function createHosts(context: Context, joining: Joining | undefined): Hos
     return host;
   };
   return {
-    list: () => db.hosts.list(),
-    get: (_actor, id) => find(id),
+    list: async () => Promise.all((await db.hosts.list()).map((host) => hostView(context, host))),
+    get: async (_actor, id) => hostView(context, await find(id)),
     change: async (actor, id, change) => {
       mustBeAdmin(actor, 'changes a host');
       await find(id);
@@ -25,7 +26,7 @@ export function createHosts(context: Context, joining: Joining | undefined): Hos
       context.changes.touch('host', id);
       context.tend();
       for (const store of await db.stores.list()) if (store.hostId === id) context.changes.touch('store', store.id);
-      return find(id);
+      return hostView(context, await find(id));
     },
     remove: async (actor, id, { force }) => {
       mustBeAdmin(actor, 'takes a host out');

@@ -152,6 +152,11 @@ export interface CopyRecords {
   /** Ready and unknown ones on a host that were not looked at since `before`, longest ago first. */
   toCheck(hostId: string, before: Date, limit: number): Promise<readonly CopyToCheck[]>;
   setChecked(ids: readonly string[], at: Date): Promise<void>;
+  /** Those on a Host or Store, the ones with a reason to stay first. */
+  leaving(
+    place: { readonly hostId: string } | { readonly storeId: string },
+    limit: number,
+  ): Promise<readonly LeavingCopy[]>;
   /** How often the making of the newest Copy of an Image was tried in vain. */
   tries(imageId: string): Promise<number>;
   tried(copyId: string): Promise<number>;
@@ -161,6 +166,17 @@ export interface CopyRecords {
 }
 export interface CopyToCheck extends Copy {
   readonly imageState: ImageState;
+}
+/** A Copy on what is being emptied. */
+export interface LeavingCopy {
+  readonly id: string;
+  readonly imageId: string;
+  readonly state: CopyState;
+  readonly imageState: ImageState;
+  /** Why a Copy of it cannot be made, as it was found last. */
+  readonly imageStatus: string;
+  /** Its host is heard. */
+  readonly online: boolean;
 }
 
 /** What the agent has still to be told about an Upload that ended. */
@@ -288,6 +304,7 @@ export interface StoreSeen {
   readonly capacity: number;
   readonly free: number;
   readonly problem: string | null;
+  readonly filesystem?: string | null | undefined;
   readonly tags: readonly string[];
 }
 
@@ -297,9 +314,9 @@ export interface StoreRecords {
   /** Locks all Stores (so that reservations are made one after the other) and returns them. */
   lockAll(): Promise<readonly StoreRecord[]>;
   change(id: string, change: StoreChange): Promise<void>;
-  /** Both return whether anything but times changed. */
   saveHost(host: HostSeen): Promise<void>;
-  saveStores(stores: readonly StoreSeen[]): Promise<void>;
+  /** Returns those of which anything but times changed. */
+  saveStores(stores: readonly StoreSeen[]): Promise<readonly string[]>;
   heard(hostId: string): Promise<void>;
   /** Hosts online that were not heard of for so long become offline; returns them. */
   markSilent(seconds: number): Promise<readonly string[]>;

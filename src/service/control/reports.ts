@@ -7,6 +7,7 @@ import { completeUpload } from './finish.ts';
 import type { LiveUpload } from './live.ts';
 import type { StoreSeen, UploadRow } from './ports.ts';
 import { reconcile } from './reconcile.ts';
+import { touchPlace } from './views.ts';
 import { takeWork } from './work.ts';
 
 /** How often an Upload's numbers go to the database. */
@@ -210,8 +211,8 @@ export class Reports {
       if (problem === null && this.#troubled.delete(storeId)) this.#onFull(hostId);
       if (problem !== null) this.#troubled.add(storeId);
     }
-    await this.#context.db.stores.saveStores(stores.map((store): StoreSeen => ({ ...store, hostId })));
-    for (const store of stores) this.#context.changes.touch('store', store.storeId);
+    const changed = await this.#context.db.stores.saveStores(stores.map((store): StoreSeen => ({ ...store, hostId })));
+    for (const storeId of changed) touchPlace(this.#context, { storeId, hostId });
   }
 
   async #heard(hostId: string): Promise<void> {

@@ -3,6 +3,7 @@ import type { Actor, Copy, Image, Task, TaskAction, Upload } from '../../core/no
 import { isTerminal, taskStates } from '../../core/states.ts';
 import type { ChangedKind } from './changes.ts';
 import type { Context } from './context.ts';
+import { hostView, storeView } from './leaving.ts';
 import type { TaskRow, UploadRow } from './ports.ts';
 import type { Change } from './use-cases.ts';
 
@@ -78,16 +79,25 @@ export async function loadChange(
   }
   if (kind === 'host') {
     const host = await context.db.hosts.find(id);
-    return host && { change: { kind, host }, owner: undefined };
+    return host && { change: { kind, host: await hostView(context, host) }, owner: undefined };
   }
   const store = await context.db.stores.find(id);
-  return store && { change: { kind, store }, owner: undefined };
+  return store && { change: { kind, store: await storeView(context, store) }, owner: undefined };
 }
 
 /** Tells that an Upload and all that hangs on it changed. */
-export function touchUpload(context: Context, upload: Pick<UploadRow, 'id' | 'imageId' | 'taskId' | 'storeId'>): void {
+export function touchUpload(
+  context: Context,
+  upload: Pick<UploadRow, 'id' | 'imageId' | 'taskId' | 'storeId' | 'hostId'>,
+): void {
   context.changes.touch('upload', upload.id);
   context.changes.touch('image', upload.imageId);
   context.changes.touch('task', upload.taskId);
-  context.changes.touch('store', upload.storeId);
+  touchPlace(context, upload);
+}
+
+/** Tells that what lies on a Store changed, and with it what its Host has. */
+export function touchPlace(context: Context, { storeId, hostId }: Pick<UploadRow, 'storeId' | 'hostId'>): void {
+  context.changes.touch('store', storeId);
+  context.changes.touch('host', hostId);
 }

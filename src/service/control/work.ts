@@ -7,7 +7,7 @@ import type { Context } from './context.ts';
 import { loseCopy } from './copies-guard.ts';
 import { forgetWork } from './ending.ts';
 import type { TaskRow, Work } from './ports.ts';
-import { taskView, visible } from './views.ts';
+import { taskView, touchPlace, visible } from './views.ts';
 
 /** Makes a Task of work on a ready Image and has the agent begin. A Task of the same kind that has not ended is returned instead. */
 export async function beginWork(
@@ -94,6 +94,8 @@ export async function verifyCopy(
   if (taskId === undefined) return;
   context.log.info({ event: 'copy.verify', imageId, copyId, changed: fingerprint !== undefined });
   context.changes.touch('image', imageId);
+  const verified = (await db.tasks.find(taskId))?.work;
+  if (verified != null) touchPlace(context, verified);
   await startWork(context, taskId);
 }
 
@@ -264,6 +266,7 @@ async function endTaskIn(
 async function told(context: Context, task: TaskRow): Promise<void> {
   context.changes.touch('task', task.id);
   if (task.imageId !== null) context.changes.touch('image', task.imageId);
+  if (task.work !== null) touchPlace(context, task.work);
   const now = await context.db.tasks.find(task.id);
   if (now?.forget === true) await forgetWork(context, now);
 }

@@ -67,6 +67,17 @@ export class HostUploads {
     return bytes;
   }
 
+  /** The same of all Stores that share a filesystem with this one. */
+  async #promisedBeside(host: HostStore, filesystem: string | undefined): Promise<number> {
+    let bytes = this.outstanding(host.storeId);
+    if (filesystem === undefined) return bytes;
+    for (const other of this.#parts.stores.values()) {
+      const promised = other.storeId === host.storeId ? 0 : this.outstanding(other.storeId);
+      if (promised > 0 && (await other.store.usage()).filesystem === filesystem) bytes += promised;
+    }
+    return bytes;
+  }
+
   /** Throws `store-full` when `bytes` more for this Upload would take what is promised to others. */
   async mustHaveRoomFor(upload: HostUpload, bytes: number): Promise<void> {
     const host = this.#storeOf(upload.record.storeId);
@@ -263,8 +274,8 @@ export class HostUploads {
   }
 
   async #mustHaveRoom(host: HostStore, reserve: number, own = 0): Promise<void> {
-    const { free } = await host.store.usage();
-    const promised = this.outstanding(host.storeId) - own;
+    const { free, filesystem } = await host.store.usage();
+    const promised = (await this.#promisedBeside(host, filesystem)) - own;
     if (free - promised >= reserve) return;
     throw new HawserError(
       'store-full',

@@ -99,8 +99,9 @@ export class Folder {
     await syncFile(this.#open[place]);
   }
 
-  space(): Promise<FreeSpace> {
-    return freeSpace(this.#path);
+  async space(): Promise<FreeSpace & { readonly filesystem: string }> {
+    const { dev } = await statFile(this.#open.objects);
+    return { ...(await freeSpace(this.#path)), filesystem: String(dev) };
   }
 
   async close(): Promise<void> {

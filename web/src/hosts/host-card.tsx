@@ -16,7 +16,7 @@ interface HostCardProps {
 
 export function HostCard({ host, stores }: HostCardProps) {
   const admin = useAdmin();
-  const reserved = stores.reduce((sum, store) => sum + store.reserved, 0);
+  const reserved = reservedOf(stores);
   return (
     <section className="h-card" style={{ padding: 16, height: '100%' }} aria-label={`Host ${host.name}`}>
       <Group justify="space-between" mb="sm" wrap="nowrap" align="flex-start">
@@ -31,15 +31,13 @@ export function HostCard({ host, stores }: HostCardProps) {
         {admin && <HostActions host={host} />}
       </Group>
       {host.status !== '' && (
-        <Text size="sm" mb="sm" className="h-break">
+        <Text size="sm" mb="sm" className="h-break" role={host.evicting ? 'status' : undefined}>
           {host.status}
         </Text>
       )}
-      {host.evicting && (
+      {host.drained && (
         <Text size="sm" mb="sm" role="status">
-          {host.drained
-            ? 'Nothing is left on it: it can be switched off, or removed.'
-            : `${counted(host.copyCount, 'Copy', 'Copies')} left to move to other hosts.`}
+          Nothing is left on it: it can be switched off, or removed.
         </Text>
       )}
       <Capacity capacity={host.capacity} free={host.free} reserved={Math.min(reserved, host.free)} />
@@ -54,6 +52,12 @@ export function HostCard({ host, stores }: HostCardProps) {
       )}
     </section>
   );
+}
+
+/** Stores that share a filesystem say the same. */
+function reservedOf(stores: readonly StoreResource[]): number {
+  const places = new Map(stores.map(({ filesystem, id, reserved }) => [filesystem ?? id, reserved]));
+  return [...places.values()].reduce((sum, bytes) => sum + bytes, 0);
 }
 
 function storesText(host: HostResource, stores: readonly StoreResource[]): string {

@@ -14,7 +14,7 @@ import { JoinTokens } from './join-tokens.tsx';
 export function HostsPage() {
   const [adding, setAdding] = useState(false);
   const admin = useAdmin();
-  // Space, counts and what was seen last change without an event of their own.
+  // When it was seen last changes without an event of its own.
   const hosts = useQuery({ ...queries.hosts(), refetchInterval: 10_000 });
   const stores = useQuery({ ...queries.stores(), refetchInterval: 10_000 }).data?.items ?? [];
   const items = hosts.data?.items ?? [];

@@ -61,8 +61,6 @@ function apply(client: QueryClient, event: ApiEvent): void {
       client.setQueryData<ImageResource>(['image', event.image.id], event.image);
       if (!replaceInPages(client, 'images', event.image)) refreshSoon(client, 'images');
       if (event.image.state === 'ready') refreshSoon(client, 'extents');
-      // How many Copies lie where is counted by the server, and told with the Hosts only.
-      refreshSoon(client, 'hosts');
       return;
     case 'image-deleted':
       client.removeQueries({ queryKey: ['image', event.id] });

@@ -52,6 +52,7 @@ const holds = {
   draining: ['wait', 'Draining'],
   drained: ['good', 'Drained'],
   evicting: ['wait', 'Evicting'],
+  evicted: ['good', 'Evicted'],
 } as const satisfies Record<string, Label>;
 
 export const ImageStateBadge = ({ state }: { readonly state: ImageState }) => <Badge label={images[state]} />;

@@ -2,6 +2,7 @@ import { Group, Text, Title } from '@mantine/core';
 import type { StoreResource } from '../../../src/contract/api/store.ts';
 import { useAdmin } from '../login/use-admin.ts';
 import { Capacity } from '../parts/capacity.tsx';
+import { counted } from '../parts/numbers.ts';
 import { HoldBadge, StoreStateBadge } from '../parts/state-badge.tsx';
 import { Tags } from '../parts/tags.tsx';
 import { When } from '../parts/when.tsx';
@@ -21,7 +22,7 @@ export function StoreCard({ store }: { readonly store: StoreResource }) {
             {store.name}
           </Title>
           <StoreStateBadge state={store.state} />
-          {store.evicting && <HoldBadge hold="evicting" />}
+          {store.evicting && <HoldBadge hold={store.copyCount === 0 ? 'evicted' : 'evicting'} />}
           {!store.enabled && <HoldBadge hold="disabled" />}
         </Group>
         {admin && <StoreActions store={store} />}
@@ -33,12 +34,13 @@ export function StoreCard({ store }: { readonly store: StoreResource }) {
       )}
       <Capacity capacity={store.capacity} free={store.free} reserved={store.reserved} />
       {store.status !== '' && (
-        <Text size="sm" mt="sm" className="h-break">
+        <Text size="sm" mt="sm" className="h-break" role={store.evicting ? 'status' : undefined}>
           {store.status}
         </Text>
       )}
       <Text size="sm" c="dimmed" mt="sm" className="h-break">
-        {store.driver} on {store.hostName} · seen {store.seenAt === null ? 'never' : <When at={store.seenAt} />}
+        {store.driver} on {store.hostName} · {counted(store.copyCount, 'Copy', 'Copies')} · seen{' '}
+        {store.seenAt === null ? 'never' : <When at={store.seenAt} />}
       </Text>
       {store.tags.length > 0 && (
         <Group mt="sm">

@@ -6,7 +6,7 @@ import { ProblemNote } from '../parts/problem-note.tsx';
 import { StoreCard } from './store-card.tsx';
 
 export function StoresPage() {
-  // Space and what was seen last change without an event of their own.
+  // When it was seen last changes without an event of its own.
   const stores = useQuery({ ...queries.stores(), refetchInterval: 10_000 });
   const items = stores.data?.items ?? [];
   return (

@@ -108,6 +108,8 @@ export const store: StoreRecord = {
   tags: [],
   unschedulable: null,
   hostTags: [],
+  filesystem: null,
+  copyCount: 1,
   capacity: 1000,
   free: 500,
   reserved: 0,
