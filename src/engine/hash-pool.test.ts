@@ -25,6 +25,34 @@ test('a stream is in order, and zeros count without a buffer', async () => {
   await expect(stream.update(slab, 0, 1)).rejects.toThrow('not open');
 });
 
+test('a stream that begins with zeros, or is nothing else, has the digest of its bytes', async () => {
+  await using hashes = new HashPool(2);
+  const [zeros, data] = [await new SlabPool(1).acquire(), await new SlabPool(1).acquire()];
+  zeros.bytes.fill(0);
+  randomBytes(500).copy(data.bytes);
+  const digestOf = async (...slabs: (typeof zeros)[]) => {
+    const stream = hashes.stream('sha512');
+    await Promise.all(slabs.map((slab) => stream.update(slab, 0, 1000)));
+    const digest = await stream.digest();
+    await expect(stream.update(zeros, 0, 1000)).rejects.toThrow('not open');
+    stream.drop();
+    return digest;
+  };
+  data.bytes.fill(0, 500, 1000);
+  for (const slabs of [
+    [],
+    [zeros],
+    [zeros, zeros],
+    [zeros, zeros],
+    [zeros, data],
+    [data, zeros],
+    [zeros, data, zeros],
+  ]) {
+    const whole = Buffer.concat(slabs.map(({ bytes }) => bytes.subarray(0, 1000)));
+    expect(await digestOf(...slabs)).toEqual(createHash('sha512').update(whole).digest());
+  }
+});
+
 test('a pool of slabs is never larger than it may be, and who waits comes in order', async () => {
   const pool = new SlabPool(2);
   const [a, b] = [await pool.acquire(), await pool.acquire()];

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { HawserError } from '../core/errors.ts';
 import type { Slab } from './slab-pool.ts';
+import { type ZeroDigests, zerosFirst } from './zeros-first.ts';
 
 /** What the pool asks of a worker. Slabs are sent once and named by index afterwards. */
 type HashRequest =
@@ -56,6 +57,7 @@ export class HashPool implements AsyncDisposable {
     number,
     { thread: Thread; resolve: (answer: HashAnswer) => void; reject: (e: Error) => void }
   >();
+  readonly #ofZeros: ZeroDigests = new Map();
   #nextId = 1;
   #nextStream = 1;
   #closed = false;
@@ -76,7 +78,7 @@ export class HashPool implements AsyncDisposable {
     const thread = this.#leastLoaded();
     const stream = this.#nextStream++;
     this.#post(thread, { kind: 'open', stream, algorithm });
-    return {
+    const plain: HashStream = {
       update: async (slab, from, to) => {
         await this.#ask(thread, slab, { kind: 'update', id: this.#nextId++, stream, slab: slab.index, from, to });
       },
@@ -86,6 +88,7 @@ export class HashPool implements AsyncDisposable {
       digest: async () => digestOf(await this.#ask(thread, undefined, { kind: 'digest', id: this.#nextId++, stream })),
       drop: () => this.#post(thread, { kind: 'drop', stream }),
     };
+    return zerosFirst(algorithm, plain, this.#ofZeros);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -25,8 +25,8 @@ test('8 GiB with 512 MiB of data: zeros take no space, memory stays, and coalesc
     `small: finished in ${small.finishMs} ms, serve ${Math.round(small.serve / MiB)} MiB; large: ${large.finishMs} ms, ${Math.round(large.serve / MiB)} MiB`,
   );
   expect(large.finishMs).toBeLessThan(small.finishMs * 3 + 2000);
-  expect(large.serve).toBeLessThan(280 * MiB);
-  expect(large.serve - small.serve).toBeLessThan(60 * MiB);
+  for (const { serve } of [small, large]) expect(serve).toBeLessThan(200 * MiB);
+  expect(large.serve - small.serve).toBeLessThan(20 * MiB);
 });
 
 /** Chunks of 16 MiB, 512 MiB of them bytes and the rest zeros. */

@@ -169,10 +169,15 @@ function route(request: IncomingMessage): { readonly handle: Handle; readonly qu
   return { handle, query: url.searchParams };
 }
 
+/** Connections whose certificate was looked at: taking it apart costs more than a small request. */
+const allowed = new WeakSet<TLSSocket>();
+
 function mustBeAllowed(request: IncomingMessage, tls: UploadServerTls | undefined): void {
   if (tls === undefined) return;
-  const { subject } = (request.socket as TLSSocket).getPeerCertificate();
-  if (tls.mayConnect({ unit: one(subject?.OU), name: one(subject?.CN) })) return;
+  const socket = request.socket as TLSSocket;
+  if (allowed.has(socket)) return;
+  const { subject } = socket.getPeerCertificate();
+  if (tls.mayConnect({ unit: one(subject?.OU), name: one(subject?.CN) })) return void allowed.add(socket);
   throw new HawserError('forbidden', 'This certificate is not one of control; only control speaks to upload servers.');
 }
 
