@@ -69,7 +69,7 @@ async function start(
   await listen(server, 'listen', config.listen);
   const addresses = {
     api: urlOf(server, tls.main),
-    ...(agentListener === undefined ? {} : { control: agentListener }),
+    ...(agentListener === undefined ? {} : { join: agentListener }),
   };
   await folder.announce(addresses);
   log.info({ event: 'control.ready', ...addresses });

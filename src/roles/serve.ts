@@ -89,7 +89,7 @@ async function start(
     data: urlOf(dataServer, tls.data),
     agent: `unix:${host.socket}`,
     ...(host.grpcAddress === undefined ? {} : { longhornGrpc: host.grpcAddress }),
-    ...(part.agentListener === undefined ? {} : { control: part.agentListener }),
+    ...(part.agentListener === undefined ? {} : { join: part.agentListener }),
     ...host.imageio,
   };
   await folder.announce(addresses);

@@ -153,7 +153,7 @@ async function startControl(
     },
     ports: {
       api: 'HAWSER_LISTEN',
-      control: 'HAWSER_AGENT_LISTEN',
+      join: 'HAWSER_AGENT_LISTEN',
       ...(role === 'serve' ? { data: 'HAWSER_DATA_LISTEN' } : {}),
     },
   });
@@ -219,7 +219,7 @@ async function startAgent(
   const ways: Record<string, string> = {};
   if (cuttable === true) {
     if (secret !== undefined) {
-      ways.HAWSER_JOIN = rewritten(secret, `https://${await proxied(control.dataDir, 'control')}`);
+      ways.HAWSER_JOIN = rewritten(secret, `https://${await proxied(control.dataDir, 'join')}`);
     }
     ways.HAWSER_AGENT_URL = `https://${await proxied(dataDir, 'agent')}`;
     ways.HAWSER_DATA_URL = `http://${await proxied(dataDir, 'data')}`;

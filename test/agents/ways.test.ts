@@ -90,5 +90,5 @@ test('an agent listener whose address is taken: asked for it is an error, otherw
   const serving = await startProcess({ dataDir, command: ['serve'], env, ports: {} });
   open.push(serving);
   expect(serving.log()).toContain('No other host can join');
-  expect(Object.keys(serving.addresses)).not.toContain('control');
+  expect(Object.keys(serving.addresses)).not.toContain('join');
 });
