@@ -70,6 +70,18 @@ function startOne(tls: boolean): Promise<Cluster> {
   return startCluster({ agents: 1, controlEnv: env, agentEnv: { ...env, HAWSER_TLS_MODE: tls ? 'on' : 'off' } });
 }
 
+/** What is measured must be what the page says. */
+async function mustBe(tls: boolean, { agents }: Cluster, uploadAddress: string): Promise<void> {
+  const found = [
+    ...agents.map(({ addresses }) => addresses.data?.startsWith('https:') === true),
+    await fetch(`http://${uploadAddress}/`).then(
+      () => false,
+      () => true,
+    ),
+  ];
+  if (found.some((secure) => secure !== tls)) throw new Error(`TLS is not ${tls ? 'on' : 'off'} everywhere: ${found}.`);
+}
+
 async function contest(cluster: Cluster, pieces: readonly Piece[], means: Means, tls: boolean): Promise<ChunkRivals> {
   const { size, rounds, folder } = means;
   const result = await rival<ChunkWay, ChunkSample>({
