@@ -15,6 +15,7 @@ export const debianPackages = {
   procps: 'ps: who is still running after a crash test',
   'qemu-block-extra': 'images over http and https in qemu-img: a client of the imageio door',
   'qemu-utils': 'qemu-img: files of every format, and what it says of them; qemu-nbd: their content',
+  rsync: 'a peer in benchmarks',
   strace: 'counts the bytes that are really read from a sparse file',
   'util-linux': 'setpriv, losetup, unshare',
   xfsprogs: 'mkfs.xfs: the file driver on xfs (reflinks)',
