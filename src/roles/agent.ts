@@ -160,6 +160,7 @@ async function startData({ config, folder, log, stack, self, member }: Parts) {
   // First of all when stopping: bodies end with an answer.
   stack.defer(() => host.quiet());
   const renew = () => {
+    host.renewed();
     if (ofAuthority && server.server instanceof TlsServer) server.server.setSecureContext(member.keys);
   };
   return { server, host, tls, renew };

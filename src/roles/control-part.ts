@@ -35,8 +35,8 @@ export interface ControlPart {
   readonly agentListener: string | undefined;
   /** What it shows agents, and verifies theirs with. */
   readonly controlKeys: () => ControlKeys;
-  /** A certificate for the agent of this very process. */
-  readonly ownAgentKeys: () => Promise<AgentKeys>;
+  /** A certificate for the agent of this very process, renewed as long as it runs. */
+  readonly ownAgentKeys: () => Promise<OwnKeys<AgentKeys>>;
 }
 
 /** PEM. */
@@ -74,10 +74,11 @@ export async function openControl(options: ControlPartOptions): Promise<ControlP
     database,
     agentListener: door && urlOf(door, { keys: keys.current() }),
     controlKeys: () => ({ ...keys.current(), ca: authority.certificate }),
-    ownAgentKeys: async () => ({
-      ...(await issueKeys(authority, { kind: 'agent', id: await placeOf(folder) }, ownNames())),
-      authority: authority.certificate,
-    }),
+    ownAgentKeys: async () => {
+      const holder = { kind: 'agent', id: await placeOf(folder) } as const;
+      const own = await renewedKeys(() => issueKeys(authority, holder, ownNames()), stack);
+      return { ...own, current: () => ({ ...own.current(), authority: authority.certificate }) };
+    },
   };
 }
 
@@ -108,8 +109,8 @@ function authorityOf({ db }: OpenDatabase): Promise<Authority> {
   );
 }
 
-interface OwnKeys {
-  readonly current: () => TlsKeys;
+export interface OwnKeys<Keys extends TlsKeys = TlsKeys> {
+  readonly current: () => Keys;
   /** Is told of new ones, long before the old ones end. */
   onRenewal(renewed: (keys: TlsKeys) => void): void;
 }
@@ -117,10 +118,13 @@ interface OwnKeys {
 const LOOK_MS = 3600 * 1000;
 
 /** Control's certificate, made anew for each process. */
-async function ownKeys(authority: Authority, config: Config, stack: AsyncDisposableStack): Promise<OwnKeys> {
+function ownKeys(authority: Authority, config: Config, stack: AsyncDisposableStack): Promise<OwnKeys> {
   const holder = { kind: 'control', id: randomUUID() } as const;
   const names = config.agentUrl === '' ? [] : [hostOf(config.agentUrl)];
-  const make = () => issueKeys(authority, holder, [...new Set([...names, ...ownNames()])]);
+  return renewedKeys(() => issueKeys(authority, holder, [...new Set([...names, ...ownNames()])]), stack);
+}
+
+async function renewedKeys(make: () => Promise<TlsKeys>, stack: AsyncDisposableStack): Promise<OwnKeys> {
   const listeners: ((keys: TlsKeys) => void)[] = [];
   let keys = await make();
   const look = async () => {

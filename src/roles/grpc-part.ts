@@ -11,7 +11,8 @@ export interface GrpcParts {
   readonly config: Config;
   readonly agent: HostAgent;
   readonly named: NamedImageFolder;
-  readonly tls: UploadServerTls | undefined;
+  /** Looked at for each connection that we make, and when it is `renewed`. */
+  readonly tls: () => UploadServerTls | undefined;
   readonly version: string;
   readonly log: HostLog;
 }
@@ -19,6 +20,8 @@ export interface GrpcParts {
 export interface GrpcPart {
   /** `host:port`. */
   readonly address: string;
+  /** There is a new certificate. */
+  renewed(): void;
   close(): Promise<void>;
 }
 
@@ -32,5 +35,5 @@ export async function startGrpc(parts: GrpcParts): Promise<GrpcPart | undefined>
   const images = new NamedImages(agent, named);
   const door = await openGrpcDoor({ images, sender, address, tls, version, log });
   port = door.port;
-  return { address: address.replace(/\d+$/, String(port)), close: door.close };
+  return { address: address.replace(/\d+$/, String(port)), renewed: door.renewed, close: door.close };
 }

@@ -33,6 +33,8 @@ export interface HostRole extends AsyncDisposable {
   readonly imageio: Readonly<Record<string, string>>;
   /** For metrics. */
   readonly counts: readonly StoreCounts[];
+  /** There is a new certificate: listeners that were not made for each connection take it. */
+  readonly renewed: () => void;
   /** Stops what is under way; what was received stays. */
   quiet(): Promise<void>;
 }
@@ -48,7 +50,7 @@ export interface HostRoleParts {
   readonly dataUrls: () => readonly string[];
   /** As HostAgentParts has it. */
   readonly membership?: (() => Partial<Membership>) | undefined;
-  /** Of upload servers, looked at for each new one; undefined: they are open. */
+  /** Of upload servers and gRPC, looked at for each connection; undefined: they are open. */
   readonly uploadServerTls: () => UploadServerTls | undefined;
 }
 
@@ -89,7 +91,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     log,
   });
   await dataDoor(parts.dataServer, { plane: agent.plane, tickets: agent.tickets });
-  const grpc = await startGrpc({ config, agent, named, tls: parts.uploadServerTls(), version, log });
+  const grpc = await startGrpc({ config, agent, named, tls: parts.uploadServerTls, version, log });
   undo.defer(async () => grpc?.close());
   const door = createLinkDoor(agent);
   const socket = await socketPath(folder.at('run'), 'agent.sock');
@@ -103,6 +105,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     socket,
     grpcAddress: grpc?.address,
     counts,
+    renewed: () => grpc?.renewed(),
     async quiet() {
       await tickets.close();
       await agent.close();

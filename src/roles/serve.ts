@@ -59,9 +59,10 @@ async function start(
       dataServer,
       dataUrls: () => dataUrls,
       membership: () => ({ dataCa: tls.data.ca ?? null, tags: config.host.tags }),
-      uploadServerTls: () => uploadServerTls(config, agentKeys),
+      uploadServerTls: () => uploadServerTls(config, agentKeys.current()),
     }),
   );
+  agentKeys.onRenewal(host.renewed);
   stack.defer(() => dataServer.close());
   await listen(dataServer, 'dataListen', config.dataListen);
   const scheme = tls.data.keys === undefined ? 'http' : 'https';

@@ -8,7 +8,7 @@ export interface UploadServerPlaces {
   readonly config: Config;
   /** The folder of chunk logs. */
   readonly folder: string;
-  /** Looked at for each new server; undefined: it speaks plain HTTP with everybody. */
+  /** Looked at for each connection; undefined: they speak plain HTTP with everybody. */
   readonly tls: () => UploadServerTls | undefined;
   readonly dataUrls: () => readonly string[];
   readonly log: { warn(fields: Readonly<Record<string, unknown>>): void };
@@ -26,7 +26,7 @@ export async function uploadServerMeans(places: UploadServerPlaces): Promise<Upl
         const [url] = dataUrls();
         return url === undefined ? host : new URL(url).hostname.replace(/^\[|\]$/g, '');
       },
-      listen: (wire, port) => openUploadServer(wire, { host, port, tls: tls(), log }),
+      listen: (wire, port) => openUploadServer(wire, { host, port, tls, log }),
     },
   };
 }

@@ -7,6 +7,7 @@ import {
 } from '@grpc/grpc-js';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { NamedImages } from '../../service/host/named-images.ts';
+import { type GrpcTls, RenewedCredentials } from './grpc-credentials.ts';
 import { grpcFailure } from './grpc-errors.ts';
 import {
   type BackingImageResponse,
@@ -25,26 +26,39 @@ export interface GrpcSettings {
   readonly sender: BackingImageSender;
   /** `host:port`; port 0 takes a free one. */
   readonly address: string;
-  /** PEM; who may call is of this authority. Undefined: everybody may, without TLS. */
-  readonly tls: { readonly key: string; readonly cert: string; readonly ca: string } | undefined;
+  /** PEM; who may call is of this authority. Looked at again when it is `renewed`. Undefined: everybody may, without TLS. */
+  readonly tls: () => GrpcTls | undefined;
   readonly version: string;
   readonly log: { warn(fields: Readonly<Record<string, unknown>>): void };
+}
+
+export interface GrpcDoor {
+  readonly port: number;
+  /** Connections from now on are shown the certificate that `tls` gives now. */
+  readonly renewed: () => void;
+  close(): Promise<void>;
 }
 
 /** The versions that the seed's calls are of. */
 const API_VERSION = 2;
 
 /** The original's gRPC calls on this agent. */
-export async function openGrpcDoor(settings: GrpcSettings): Promise<{ readonly port: number; close(): Promise<void> }> {
+export async function openGrpcDoor(settings: GrpcSettings): Promise<GrpcDoor> {
   const server = new Server();
   const stopping = new AbortController();
   server.addService(backingImageManagerService().service, {
     ...callsOf(settings),
     Watch: watchOf(settings.images, stopping.signal),
   });
-  const port = await bind(server, settings.address, credentialsOf(settings.tls));
+  const tls = settings.tls();
+  const own = tls && new RenewedCredentials(tls);
+  const port = await bind(server, settings.address, own ?? ServerCredentials.createInsecure());
   return {
     port,
+    renewed: () => {
+      const now = settings.tls();
+      if (now !== undefined) own?.renew(now);
+    },
     async close() {
       stopping.abort();
       settings.sender.stop();
@@ -130,12 +144,6 @@ function watchOf(images: NamedImages, stopping: AbortSignal): handleServerStream
     const signal = AbortSignal.any([gone.signal, stopping]);
     void images.watch(() => void (signal.aborted || call.write({})), signal);
   };
-}
-
-function credentialsOf(tls: GrpcSettings['tls']): ServerCredentials {
-  if (tls === undefined) return ServerCredentials.createInsecure();
-  const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) };
-  return ServerCredentials.createSsl(Buffer.from(tls.ca), [pair], true);
 }
 
 function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {

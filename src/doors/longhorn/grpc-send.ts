@@ -10,8 +10,8 @@ import { UPLOAD_SERVER_BASE } from './upload-server.ts';
 
 export interface SenderParts {
   readonly plane: DataPlane;
-  /** PEM, shown to other agents; undefined: they are open. */
-  readonly tls: { readonly key: string; readonly cert: string; readonly ca: string } | undefined;
+  /** PEM, shown to other agents, looked at for each call; undefined: they are open. */
+  readonly tls: () => { readonly key: string; readonly cert: string; readonly ca: string } | undefined;
   /** Where the other agents answer gRPC when nothing else is said. */
   readonly port: () => number;
   readonly log: { warn(fields: Readonly<Record<string, unknown>>): void };
@@ -43,7 +43,7 @@ export class BackingImageSender {
 
   /** Asks the agent at `from` to send `name` here. Resolves once it has begun. */
   async ask(name: string, from: string, to: string): Promise<void> {
-    const { tls } = this.#parts;
+    const tls = this.#parts.tls();
     const address = /:\d+$/.test(from) ? from : `${from}:${this.#parts.port()}`;
     const Service = backingImageManagerService();
     const client = new Service(
@@ -101,12 +101,12 @@ export class BackingImageSender {
   }
 
   #request(to: string, size: number, length: number): ClientRequest {
-    const { tls } = this.#parts;
+    const tls = this.#parts.tls();
     const headers = { 'content-type': `multipart/form-data; boundary=${BOUNDARY}`, 'content-length': length };
     const url = `${tls === undefined ? 'http' : 'https'}://${to}${UPLOAD_SERVER_BASE}/upload?size=${size}`;
     return tls === undefined
       ? httpRequest(url, { method: 'POST', headers })
-      : httpsRequest(url, { method: 'POST', headers, ...tls });
+      : httpsRequest(url, { method: 'POST', headers, key: tls.key, cert: tls.cert, ca: tls.ca });
   }
 }
 

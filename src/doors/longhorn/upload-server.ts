@@ -26,8 +26,11 @@ export interface UploadServerSettings {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
-  /** Undefined: plain HTTP, open to everybody who reaches the port. */
-  readonly tls: UploadServerTls | undefined;
+  /**
+   * Looked at for each connection, so that a renewed certificate is shown from then on. Undefined: plain HTTP, open to
+   * everybody who reaches the port; never the one first and then the other.
+   */
+  readonly tls: () => UploadServerTls | undefined;
   readonly log: { warn(fields: Readonly<Record<string, unknown>>): void };
 }
 
@@ -115,7 +118,7 @@ export async function openUploadServer(wire: UploadServerWire, settings: UploadS
 /** How long answers may still take once the server closes. */
 const CLOSE_MS = 2000;
 
-function listenerOf(tls: UploadServerTls | undefined, lingering: Lingering): Server {
+function listenerOf(current: UploadServerSettings['tls'], lingering: Lingering): Server {
   const options: ServerOptions = {
     ServerResponse: lingering.response,
     requestTimeout: 0,
@@ -123,9 +126,18 @@ function listenerOf(tls: UploadServerTls | undefined, lingering: Lingering): Ser
     keepAliveTimeout: 75_000,
     noDelay: true,
   };
+  let tls = current();
   if (tls === undefined) return createServer(options);
   const { key, cert, ca } = tls;
-  return createTlsServer({ ...options, key, cert, ca, requestCert: true, rejectUnauthorized: true });
+  const server = createTlsServer({ ...options, key, cert, ca, requestCert: true, rejectUnauthorized: true });
+  // Before the server's own listener, which begins TLS with what is set now.
+  server.prependListener('connection', () => {
+    const now = current();
+    if (now === undefined || now.cert === tls?.cert) return;
+    tls = now;
+    server.setSecureContext({ key: now.key, cert: now.cert, ca: now.ca });
+  });
+  return server;
 }
 
 async function answer(
@@ -135,7 +147,7 @@ async function answer(
   response: ServerResponse,
 ): Promise<void> {
   try {
-    mustBeAllowed(request, tls);
+    mustBeAllowed(request, tls());
     const { handle, query } = route(request);
     const wantBody = () => {
       if (/^100-continue$/i.test(request.headers.expect ?? '')) response.writeContinue();
