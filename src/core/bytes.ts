@@ -25,6 +25,8 @@ export interface LentConnection {
   readonly fd: number;
   /** Bytes that had been read from it already; they come first. */
   readonly lead: Uint8Array;
+  /** Milliseconds; when its client says nothing for so long the owner wants it back. Undefined: it does not care. */
+  readonly patience?: number | undefined;
   /** Fires when its owner has closed it. */
   readonly closed: AbortSignal;
   /** So many bytes more of the source, the lead included, are with the borrower. */

@@ -23,6 +23,12 @@ export interface MoveRequest {
   readonly file: number;
   /** Where in the file the body goes. Never a byte more is read from the socket. */
   readonly range: Range;
+  /** Blocks are told with their digests. */
+  readonly digests: boolean;
+  /** Blocks of zeros are told and not written. */
+  readonly skipsZeros: boolean;
+  /** Milliseconds; a client that says nothing for so long is left to the owner of its connection. */
+  readonly patience: number;
   /** What all moves that run now may use, this one included. Theirs until the last of them has ended. */
   readonly slabs: readonly MoverSlab[];
 }
@@ -48,7 +54,9 @@ export interface MoveEvents {
 
 /** Within one block of the digest tree. */
 export interface MovedSegment extends Range {
-  /** hex of its SHA-256, and it is in the file; null: it is zeros, and nothing was written. */
+  /** It is zeros, and nothing was written; else it is in the file. */
+  readonly zero: boolean;
+  /** hex; null for zeros, and where no digests are wanted. */
   readonly sha256: string | null;
 }
 

@@ -1,8 +1,11 @@
 import type { ByteSink, ByteSource } from '../core/bytes.ts';
 import { HawserError } from '../core/errors.ts';
+import type { Mover } from '../core/mover.ts';
 import { cutAt, type Range, rangeEnd } from '../core/range.ts';
 import type { Device } from '../stores/device.ts';
 import type { Extent } from '../stores/store.ts';
+import { NOTHING_MOVED } from './move-connection.ts';
+import { moveToDevice } from './move-to-device.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { sendRange } from './send.ts';
 import { SLAB_BYTES, type Slab, type SlabPool } from './slab-pool.ts';
@@ -19,6 +22,8 @@ const ZERO_STEP = 128 * 1024 * 1024;
 
 export interface DeviceMeans {
   readonly slabs: SlabPool;
+  /** A thread that receives bodies by itself; undefined where there is none. */
+  readonly mover?: Mover | undefined;
   readonly limit?: RateLimit | undefined;
 }
 
@@ -42,8 +47,11 @@ export interface Landing extends DeviceMove {
  * once this has rejected.
  */
 export async function landOnDevice(landing: Landing, signal: AbortSignal): Promise<void> {
-  const body = new LandingBody(landing, signal);
+  // Whatever holds the bytes up needs the ordinary path.
+  const moved = landing.means.limit === undefined ? await moveToDevice(landing, signal) : NOTHING_MOVED;
+  const body = new LandingBody(landing, moved.bytes, signal);
   try {
+    if (moved.rest.length > 0) await body.take(moved.rest);
     await landing.source.drain((chunk) => body.take(chunk), signal);
     await body.end();
   } catch (error) {
@@ -113,10 +121,11 @@ class LandingBody {
   #idle = false;
   #waiting = false;
 
-  constructor(landing: Landing, signal: AbortSignal) {
+  /** So many bytes of the range are there already. */
+  constructor(landing: Landing, done: number, signal: AbortSignal) {
     this.#landing = landing;
     this.#signal = signal;
-    this.#next = landing.range.offset;
+    this.#next = landing.range.offset + done;
     this.#patience = setInterval(() => this.#letGo(), PATIENCE_MS).unref();
   }
 

@@ -1,11 +1,12 @@
+import type { Mover } from '../core/mover.ts';
 import type { Slab, SlabPool } from './slab-pool.ts';
 
 /** What the mover has while it moves anything; one or two a connection keep it busy. */
 const MOST = 8;
 
-const ofPool = new WeakMap<SlabPool, MoverSlabs>();
+const ofMover = new WeakMap<Mover, MoverSlabs>();
 
-/** The slabs of a pool that are with the mover: taken with the first move, given back with the last. */
+/** The slabs of a pool that are with a mover: taken with the first move, given back with the last. */
 export class MoverSlabs {
   readonly #pool: SlabPool;
   #slabs: readonly Slab[] = [];
@@ -15,9 +16,10 @@ export class MoverSlabs {
     this.#pool = pool;
   }
 
-  static of(pool: SlabPool): MoverSlabs {
-    const known = ofPool.get(pool) ?? new MoverSlabs(pool);
-    ofPool.set(pool, known);
+  /** Of all moves of `mover`, which come with the same pool. */
+  static of(mover: Mover, pool: SlabPool): MoverSlabs {
+    const known = ofMover.get(mover) ?? new MoverSlabs(pool);
+    ofMover.set(mover, known);
     return known;
   }
 

@@ -17,8 +17,6 @@ const WORTH_WAKING = 256 * 1024;
 /** A part of a block is written after so long, so that a slow client keeps no slab and loses little. */
 const PATIENCE_MS = 2000;
 const LOOK_MS = 1000;
-/** A client that says nothing for so long goes back to the ordinary path, which knows when to give it up. */
-const SILENCE_MS = 30_000;
 /** Bounds how long the thread cannot be ended. */
 const LONGEST_POLL_MS = 200;
 /** The main thread does not say when it has caught up. */
@@ -61,6 +59,9 @@ parentPort?.on('message', (message) => {
     id: message.id,
     socket: message.socket,
     file: message.file,
+    digests: message.digests,
+    skipsZeros: message.skipsZeros,
+    patience: message.patience,
     lead: message.lead,
     control: new Int32Array(message.control),
     /** Where the slab begins, the next byte to come, the end of the body. */
@@ -232,16 +233,19 @@ function land(move) {
   const length = move.next - start;
   if (slab === undefined || length === 0) return giveUp(move);
   const bytes = slab.bytes.subarray(0, length);
-  if (isZero(bytes)) {
-    move.written.push({ offset: start, length, slab: undefined });
+  if (move.skipsZeros && isZero(bytes)) {
+    move.written.push({ offset: start, length, zero: true, slab: undefined });
     giveUp(move);
-  } else if (write(move.file, bytes, start)) {
-    move.written.push({ offset: start, length, slab });
+  } else if (!write(move.file, bytes, start)) {
+    move.ending = { kind: 'unwritten', bytes: Uint8Array.from(bytes) };
+    giveUp(move);
+  } else if (move.digests) {
+    move.written.push({ offset: start, length, zero: false, slab });
     move.slab = undefined;
     slab.fill(length);
     wakeHasher();
   } else {
-    move.ending = { kind: 'unwritten', bytes: Uint8Array.from(bytes) };
+    move.written.push({ offset: start, length, zero: false, slab: undefined });
     giveUp(move);
   }
   move.start = move.next;
@@ -281,7 +285,7 @@ function lookAfter(move) {
   if (!move.ready && move.lead.length === 0 && mayReceive(move)) serve(move);
   const now = performance.now();
   if (move.slab !== undefined && now - move.filledAt > PATIENCE_MS) land(move);
-  if (now - move.heardAt > SILENCE_MS) end(move, { kind: 'returned' });
+  if (now - move.heardAt > move.patience) end(move, { kind: 'returned' });
 }
 
 /** What has come is landed first. What is left of the lead the main thread still has. */
@@ -294,12 +298,12 @@ function end(move, how) {
 /** What is written and hashed, in order. */
 function collect(move) {
   while (move.written.length > 0) {
-    const { offset, length, slab } = move.written[0];
+    const { offset, length, zero, slab } = move.written[0];
     const sha256 = slab === undefined ? null : slab.takeDigest();
     if (sha256 === undefined) return;
     if (slab !== undefined) free.push(slab);
     move.written.shift();
-    move.segments.push({ offset, length, sha256 });
+    move.segments.push({ offset, length, zero, sha256 });
   }
 }
 

@@ -52,7 +52,14 @@ function slabs(count: number) {
   return Array.from({ length: count }, (_, index) => ({ index, shared: new SharedArrayBuffer(MiB) }));
 }
 
-function begin(stage: Stage, length: number, options: { lead?: Buffer; slabs?: number; acknowledge?: boolean } = {}) {
+interface Options {
+  readonly lead?: Buffer;
+  readonly slabs?: number;
+  readonly acknowledge?: boolean;
+  readonly digests?: boolean;
+}
+
+function begin(stage: Stage, length: number, options: Options = {}) {
   const segments: MovedSegment[] = [];
   const { promise: ended, resolve } = Promise.withResolvers<MoveEnd>();
   const move = stage.mover.begin(
@@ -61,6 +68,9 @@ function begin(stage: Stage, length: number, options: { lead?: Buffer; slabs?: n
       lead: options.lead ?? Buffer.alloc(0),
       file: stage.file.fd,
       range: { offset: 0, length },
+      digests: options.digests ?? true,
+      skipsZeros: true,
+      patience: 30_000,
       slabs: slabs(options.slabs ?? 8),
     },
     {
@@ -152,6 +162,9 @@ test('when its threads end the moves are lost, and that is told', async () => {
     lead: Buffer.alloc(0),
     file: stage.file.fd,
     range: { offset: 0, length: 10 },
+    digests: true,
+    skipsZeros: true,
+    patience: 30_000,
     slabs: slabs(1),
   };
   expect(stage.mover.begin(request, events)).toBeUndefined();

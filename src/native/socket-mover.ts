@@ -34,8 +34,13 @@ const MOST_HASHERS = 1;
 const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
 
 /** Undefined where this machine has no such calls. */
-export function openSocketMover(): SocketMover | undefined {
-  return libc() === undefined ? undefined : new SocketMover();
+export function openSocketMover(settings?: SocketMoverSettings): SocketMover | undefined {
+  return libc() === undefined ? undefined : new SocketMover(settings);
+}
+
+export interface SocketMoverSettings {
+  /** Threads that help with digests where there are cores for them; default 1. Without digests they have nothing to do. */
+  readonly hashers?: number;
 }
 
 /**
@@ -50,6 +55,11 @@ export class SocketMover implements Mover, AsyncDisposable {
   /** Threads that end again and again are not started for ever. */
   #lives = 3;
   #closed = false;
+  readonly #hashers: number;
+
+  constructor({ hashers = MOST_HASHERS }: SocketMoverSettings = {}) {
+    this.#hashers = Math.min(hashers, availableParallelism() - 1);
+  }
 
   begin(request: MoveRequest, events: MoveEvents): Move | undefined {
     const threads = this.#running();
@@ -62,6 +72,9 @@ export class SocketMover implements Mover, AsyncDisposable {
       socket: request.socket,
       file: request.file,
       range: request.range,
+      digests: request.digests,
+      skipsZeros: request.skipsZeros,
+      patience: request.patience,
       lead: request.lead,
       control: control.buffer,
       slabs: request.slabs.map(({ index }) => index),
@@ -91,7 +104,7 @@ export class SocketMover implements Mover, AsyncDisposable {
 
   #start(wakeFd: number): Threads {
     const moverWaits = new SharedArrayBuffer(4);
-    const lines = Array.from({ length: Math.min(MOST_HASHERS, availableParallelism() - 1) }, () => {
+    const lines = Array.from({ length: this.#hashers }, () => {
       const asleep = new Int32Array(new SharedArrayBuffer(4));
       asleep[0] = 1;
       return { asleep: asleep.buffer, ...new MessageChannel() };

@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/schema.ts';
 import { HawserError } from '../core/errors.ts';
+import type { Mover } from '../core/mover.ts';
 import { controlDoor, IMAGEIO_VERSION, imageDoor } from '../doors/imageio/imageio-door.ts';
 import { createListener, type Handler, type Listener } from '../doors/imageio/listener.ts';
 import { createTicketMetrics } from '../doors/imageio/ticket-metrics.ts';
@@ -14,6 +15,7 @@ import { QemuNbdSupervisor } from '../host/qemu-nbd.ts';
 import { socketPath } from '../host/socket-path.ts';
 import { openTicketFolder } from '../host/ticket-folder.ts';
 import { ownTlsKeys, readTlsKeys, type TlsKeys } from '../host/tls.ts';
+import { openSocketMover } from '../native/socket-mover.ts';
 import { HostTickets } from '../service/host/host-tickets.ts';
 import type { HostLog } from '../service/host/ports.ts';
 import { TicketCounts } from '../service/host/ticket-counts.ts';
@@ -25,6 +27,8 @@ export interface TicketParts {
   readonly config: Config;
   readonly folder: DataFolder;
   readonly slabs: SlabPool;
+  /** Undefined: its own, as a device that hangs must not hold Stores up. */
+  readonly mover?: Mover | undefined;
   /** Which boot of the machine this is. */
   readonly bootId: string;
   readonly log: HostLog;
@@ -32,16 +36,17 @@ export interface TicketParts {
 
 /** The agent's table of tickets, with what was there before. */
 export async function openTickets(
-  { config, folder, slabs, bootId, log }: TicketParts,
+  { config, folder, slabs, bootId, log, ...parts }: TicketParts,
   stack: AsyncDisposableStack,
 ): Promise<HostTickets> {
   const blkhash = stack.use(new Blkhash(Math.min(4, availableParallelism())));
+  const mover = parts.mover ?? stack.use(openSocketMover({ hashers: 0 }));
   const supervisor = stack.use(await QemuNbdSupervisor.open(folder.at('agent', 'qemu-nbd'), randomUUID));
   const tickets = new HostTickets({
     clock: { monotonic: () => Number(process.hrtime.bigint()) / 1e6, wall: () => Date.now(), boot: bootId },
     folder: await openTicketFolder(folder.at('agent', 'tickets'), randomUUID),
     openDevice: ticketDevices(config.imageio.roots, supervisor),
-    means: { slabs, blkhash, counts: new TicketCounts() },
+    means: { slabs, mover, blkhash, counts: new TicketCounts() },
     removeMs: config.imageio.removeSeconds * 1000,
     fault: (error) =>
       log.warn({ event: 'ticket.fault', error: error instanceof Error ? error.message : String(error) }),

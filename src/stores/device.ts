@@ -1,4 +1,5 @@
 import type { Range } from '../core/range.ts';
+import type { LentFile } from './store.ts';
 
 /** How a Device does it: by itself, by us in bounded steps, or not at all. */
 export type DeviceTrait = 'native' | 'emulated' | 'none';
@@ -18,6 +19,12 @@ export interface Device extends AsyncDisposable {
   readonly traits: DeviceTraits;
   read(into: Buffer, offset: number, signal?: AbortSignal): Promise<void>;
   write(from: Buffer, offset: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * Lends the descriptor, for pwrite(2) into `range` by another thread; absent or undefined where there is none or
+   * where every write must pass through here. Such a write is as good as `write`; one that fails is tried again
+   * through `write`, which says what is wrong. All else may go on meanwhile; disposing waits until it is given back.
+   */
+  lend?(range: Range): Promise<LentFile | undefined>;
   /** Reads as zeros from then on. Gives the space back where the Device can (`unmap`). */
   zero(range: Range, signal?: AbortSignal): Promise<void>;
   /** What was written before survives a power cut once this resolves. */

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { HawserError, isHawserError } from '../core/errors.ts';
 import { type Range, rangeEnd } from '../core/range.ts';
 import { alignedBuffer } from '../native/aligned-buffer.ts';
-import { punchHole, zeroRange } from '../native/allocate.ts';
+import { type Allocation, allocate, punchHole, zeroRange } from '../native/allocate.ts';
 import { blockGeometry } from '../native/block-device.ts';
 import { localExtents } from '../native/extents.ts';
 import { libc } from '../native/libc.ts';
@@ -14,6 +14,7 @@ import { checkInside } from './key.ts';
 import { DIRECT_BLOCK, DirectFile } from './local-direct.ts';
 import { deviceFailure } from './local-failure.ts';
 import { mergedExtents } from './merged-extents.ts';
+import type { LentFile } from './store.ts';
 
 export interface LocalDeviceOptions {
   /**
@@ -42,6 +43,8 @@ interface Opened {
 }
 
 const WRITERS = 8;
+/** The last rung alone. */
+const writtenZeros = new ZeroLadder([]);
 
 /**
  * A file or a block device of this host. Throws `not-found`, `unsupported` for O_DIRECT where the filesystem or
@@ -93,7 +96,9 @@ class LocalDevice implements Device {
   readonly #growAsWritten: boolean;
   /** Of the file, which may have to grow. */
   #length: number;
-  #growing: Promise<void> | undefined;
+  #growing: Promise<Allocation> | undefined;
+  /** How many have the descriptor now: they make the file longer without asking. */
+  #lent = 0;
   #outstanding = 0;
   #closing: PromiseWithResolvers<void> | undefined;
   #lost: HawserError | undefined;
@@ -142,14 +147,42 @@ class LocalDevice implements Device {
         const source = from.subarray(part.offset - offset, rangeEnd(part) - offset);
         await (direct?.write(source, part.offset) ?? this.#queue.write(source, part.offset));
       }
+      this.#reaches(offset + from.length);
     });
+  }
+
+  /** Not with O_DIRECT: what is received has neither its alignment nor always whole blocks. */
+  async lend(range: Range): Promise<LentFile | undefined> {
+    if (this.#at.direct !== undefined) return undefined;
+    this.#check(range);
+    if (!this.#growAsWritten) await this.#run('be written', undefined, () => this.#grow(rangeEnd(range)));
+    // One that has begun may still cut off what is written behind it.
+    while (this.#growing !== undefined) await this.#growing.catch(() => {}); // told to who asked for it
+    this.#begin();
+    this.#lent++;
+    let lent = true;
+    return {
+      fd: this.#at.fd,
+      wrote: (written) => {
+        this.#reaches(rangeEnd(written));
+      },
+      giveBack: () => {
+        if (!lent) return;
+        lent = false;
+        this.#lent--;
+        this.#leave();
+      },
+    };
   }
 
   async zero(range: Range, signal?: AbortSignal): Promise<void> {
     this.#check(range);
     await this.#run('be zeroed', signal, async () => {
-      await this.#grow(rangeEnd(range));
       const { fd, sector } = this.#at;
+      if ((await this.#grow(rangeEnd(range))) === 'refused') {
+        await writtenZeros.zero(fd, range, signal);
+        return this.#reaches(rangeEnd(range));
+      }
       const offset = Math.min(Math.ceil(range.offset / sector) * sector, rangeEnd(range));
       const end = Math.max(rangeEnd(range) - (rangeEnd(range) % sector), offset);
       await writeAll(fd, Buffer.alloc(offset - range.offset), range.offset);
@@ -222,27 +255,38 @@ class LocalDevice implements Device {
     if (end > to) yield { part: { offset: to, length: end - to }, direct: undefined };
   }
 
-  /** To the whole size at once, so that a later write or zero need not care, unless it shall grow as it is written. */
-  async #grow(needed: number): Promise<void> {
+  /**
+   * To the whole size at once, so that a later write or zero need not care, unless it shall grow as it is written.
+   * `refused`: it cannot be done while the descriptor is lent, only writing makes the file longer.
+   */
+  async #grow(needed: number): Promise<Allocation> {
     while (needed > this.#length) {
       this.#growing ??= this.#growTo(this.#growAsWritten ? needed : this.#limit);
-      await this.#growing;
+      if ((await this.#growing) === 'refused') return 'refused';
     }
+    return 'done';
   }
 
-  async #growTo(length: number): Promise<void> {
+  async #growTo(length: number): Promise<Allocation> {
+    const { fd } = this.#at;
     try {
-      await truncateFile(this.#at.fd, length);
-      this.#length = length;
+      // ftruncate(2) would cut off what the borrower has written behind it meanwhile; this makes nothing shorter.
+      if (this.#lent === 0) await truncateFile(fd, length);
+      else if ((await allocate(fd, length - 1, 1)) === 'refused') return 'refused';
+      this.#reaches(length);
+      return 'done';
     } finally {
       this.#growing = undefined;
     }
   }
 
+  #reaches(end: number): void {
+    this.#length = Math.max(this.#length, end);
+  }
+
   async #run<T>(doing: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
-    if (this.#closing !== undefined) throw new HawserError('conflict', 'This device was closed. Open it again.');
-    this.#outstanding++;
+    this.#begin();
     try {
       return await work();
     } catch (error) {
@@ -251,6 +295,11 @@ class LocalDevice implements Device {
     } finally {
       this.#leave();
     }
+  }
+
+  #begin(): void {
+    if (this.#closing !== undefined) throw new HawserError('conflict', 'This device was closed. Open it again.');
+    this.#outstanding++;
   }
 
   #leave(): void {

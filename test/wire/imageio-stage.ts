@@ -5,8 +5,10 @@ import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configSchema } from '../../src/config/schema.ts';
+import type { MoveEvents, MoveRequest, Mover } from '../../src/core/mover.ts';
 import { SlabPool } from '../../src/engine/slab-pool.ts';
 import { openDataFolder } from '../../src/host/data-folder.ts';
+import { openSocketMover } from '../../src/native/socket-mover.ts';
 import { openTickets, startImageio } from '../../src/roles/imageio-part.ts';
 import type { HostTickets } from '../../src/service/host/host-tickets.ts';
 
@@ -22,6 +24,8 @@ export interface Stage extends AsyncDisposable {
   readonly folder: string;
   readonly tickets: HostTickets;
   readonly slabs: SlabPool;
+  /** Bytes that went through the mover. */
+  moved(): number;
   /** What was logged. */
   readonly log: Readonly<Record<string, unknown>>[];
   /** Installs a ticket; its id. */
@@ -68,7 +72,10 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
   const note = (fields: Readonly<Record<string, unknown>>) => void said.push(fields);
   const log = { info: note, warn: note, error: note };
   const pool = new SlabPool(slabs);
-  const tickets = await openTickets({ config, folder: data, slabs: pool, bootId: 'boot', log }, undo);
+  const real = openSocketMover({ hashers: 0 });
+  undo.defer(async () => real?.[Symbol.asyncDispose]());
+  const mover = real && new WatchedMover(real);
+  const tickets = await openTickets({ config, folder: data, slabs: pool, mover, bootId: 'boot', log }, undo);
   const addresses = await startImageio({ config, folder: data, tickets, version: '0.0.0', log }, undo);
   const path = (name: string) => addresses[name]?.replace(/^unix:/, '') ?? '';
   const control = path('control');
@@ -83,6 +90,7 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
     folder,
     tickets,
     slabs: pool,
+    moved: () => mover?.bytes ?? 0,
     log: said,
     call,
     async ticket(values) {
@@ -94,6 +102,24 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
     },
     [Symbol.asyncDispose]: () => cleanup.disposeAsync(),
   };
+}
+
+/** A mover, and how much went through it. */
+class WatchedMover implements Mover {
+  bytes = 0;
+  readonly #mover: Mover;
+
+  constructor(mover: Mover) {
+    this.#mover = mover;
+  }
+
+  begin(request: MoveRequest, events: MoveEvents) {
+    const moved: MoveEvents['moved'] = (segments) => {
+      for (const { length } of segments) this.bytes += length;
+      events.moved(segments);
+    };
+    return this.#mover.begin(request, { moved, ended: events.ended });
+  }
 }
 
 /** One request on a connection of its own. */

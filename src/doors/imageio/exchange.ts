@@ -121,9 +121,10 @@ export class Exchange {
   source(): ByteSource {
     // Its own patience is what our watch has, and longer than that.
     const source = bodySource(this.request, 2 * this.connection.idleMs);
+    let heard: number | undefined;
     return {
       drain: async (take, signal) => {
-        const watch = new IdleWatch(this.connection);
+        const watch = new IdleWatch(this.connection, heard);
         const counted = (chunk: Uint8Array) => {
           this.#taken += chunk.length;
           return watch.around(take(chunk));
@@ -143,7 +144,22 @@ export class Exchange {
           this.#short.signal.removeEventListener('abort', cutWhenRead);
         }
       },
-      ...(source.lend === undefined ? {} : { lend: source.lend }),
+      lend: () => {
+        const lent = source.lend?.();
+        heard = performance.now();
+        return (
+          lent && {
+            ...lent,
+            // The borrower knows whose turn it is; what is left of the patience counts when it is back.
+            patience: this.connection.idleMs / 2,
+            took: (bytes) => {
+              if (bytes > 0) heard = performance.now();
+              this.#taken += bytes;
+              lent.took(bytes);
+            },
+          }
+        );
+      },
     };
   }
 
@@ -238,9 +254,11 @@ class IdleWatch {
   readonly #stop = new AbortController();
   readonly #timer: NodeJS.Timeout;
   #busy = false;
-  #since = performance.now();
+  #since: number;
 
-  constructor({ idleMs, socket }: Connection) {
+  /** The client was heard last at `since`. */
+  constructor({ idleMs, socket }: Connection, since = performance.now()) {
+    this.#since = since;
     this.#timer = setInterval(
       () => {
         if (this.#busy || performance.now() - this.#since < idleMs) return;
