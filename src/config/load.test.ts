@@ -72,7 +72,7 @@ test('numbers have units, null lifts a limit, a list is JSON in a variable', asy
   const { config } = await loadConfig(inputs({ env }));
   expect(config.uploads).toMatchObject({ chunkSize: 32 * 2 ** 20, expireAfterSeconds: 172_800 });
   expect(config.limits).toMatchObject({ totalRate: 100_000_000, userRate: null });
-  expect(config.stores).toEqual([{ name: 'fast', driver: 'file', path: '/fast' }]);
+  expect(config.stores).toEqual([{ name: 'fast', driver: 'file', path: '/fast', tags: [] }]);
 });
 
 test.each([
