@@ -53,6 +53,8 @@ export class PlainAgent implements AgentLink {
   readonly touched = new Map<string, string>();
   /** Flat digests that were computed in passing. */
   flat: Record<string, string> = {};
+  /** Control has taken the whole report that it began with, and asks for the next one. */
+  met = false;
   #wake: (() => void)[] = [];
   #queue: AgentEvent[] = [];
 
@@ -82,6 +84,7 @@ export class PlainAgent implements AgentLink {
   async *events(signal: AbortSignal): AsyncIterable<AgentEvent> {
     this.#queue = [];
     yield this.full();
+    this.met = true;
     while (!signal.aborted) {
       const next = this.#queue.shift();
       if (next !== undefined) {

@@ -73,7 +73,7 @@ function reads(db: Kysely<Tables>): Pick<UploadRecords, Reads> {
   };
 }
 
-function pulls(db: Kysely<Tables>): Pick<UploadRecords, 'duePulls' | 'copyPulls' | 'setFrom'> {
+function pulls(db: Kysely<Tables>): Pick<UploadRecords, 'duePulls' | 'awayPulls' | 'copyPulls' | 'setFrom'> {
   return {
     duePulls: async (hostId, at) => {
       const rows = await named(db)
@@ -83,6 +83,17 @@ function pulls(db: Kysely<Tables>): Pick<UploadRecords, 'duePulls' | 'copyPulls'
         .where(sql<string>`u.source ->> 'kind'`, '<>', 'client')
         .where((of) => of.or([of('c.retry_at', 'is', null), of('c.retry_at', '<=', at)]))
         .limit(1000)
+        .execute();
+      return rows.map(uploadOf);
+    },
+    awayPulls: async (before, limit) => {
+      const rows = await named(db)
+        .innerJoin('hosts as away', 'away.id', 's.host_id')
+        .where('u.purpose', '=', 'copy')
+        .where('u.state', 'in', ['open', 'finishing'])
+        .where('away.online', '=', false)
+        .where('away.seen_at', '<', before)
+        .limit(limit)
         .execute();
       return rows.map(uploadOf);
     },

@@ -1,5 +1,6 @@
 import { toHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
+import { giveUpAway } from './copies-away.ts';
 import type { Pulls } from './copies-pull.ts';
 import { recheckHost } from './copies-recheck.ts';
 import { fetchLost, tendImage } from './copies-tend.ts';
@@ -115,6 +116,9 @@ export class Upkeep {
       touchPlace(this.#context, copy);
     }
   }
+    for (const upload of await db.uploads.awayPulls(before, PAGE)) {
+      await this.#each(upload.imageId, () => giveUpAway(this.#context, upload));
+    }
 
   async #recheck(): Promise<void> {
     const { agents, config, now, db } = this.#context;

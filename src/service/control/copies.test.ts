@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { admin, alice, bob, type TestControl, testControl, until } from '../../../test/control.ts';
 import { PlainAgent } from '../../../test/plain-agent.ts';
 import { type TestPostgres, testPostgres } from '../../../test/postgres.ts';
+import { HawserError } from '../../core/errors.ts';
 import type { Copy, Image, Placement, Task } from '../../core/nouns.ts';
 import type { OpenDatabase } from '../../db/open.ts';
 
@@ -280,6 +281,52 @@ test('a file that is gone is noticed and made again; the last one fails its imag
   const agent = host('one', 'a', 'b');
   await using stage = await Stage.set([agent], { recheckSeconds: 100 });
   const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+test('a host that falls silent while it fetches: the copy is made elsewhere, and what it has of it goes when it is back', async () => {
+  const [one, two, three] = [host('one', 'a'), host('two', 'b'), host('three', 'c')];
+  await using stage = await Stage.set([one, two, three], { awaySeconds: 60 });
+  two.pulls = 'wait';
+  three.pulls = 'wait';
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  await stage.image(id, (image) => image.copies.length === 2);
+  await until(() => two.uploads.size + three.uploads.size === 1);
+  const [away, other] = two.uploads.size > 0 ? [two, three] : [three, two];
+  const [stale = ''] = away.uploads.keys();
+  other.pulls = 'done';
+  away.down = new HawserError('unavailable', 'cut off');
+  await stage.silent(away, 30);
+  await stage.rounds();
+  expect((await stage.control.uploads.get(alice, stale)).state).toBe('open');
+  await stage.silent(away, 61);
+  stage.test.later(16);
+  await stage.image(id, ready(2));
+  expect((await stage.control.uploads.get(alice, stale)).state).toBe('failed');
+  expect(other.copies.size).toBe(1);
+  expect(
+    (await stage.control.tasks.list(alice, { kind: 'replicate', limit: 9 })).items.map((task) => task.state),
+  ).toEqual(['SUCCESS', 'FAILURE']);
+
+  away.down = undefined;
+  away.say(away.full());
+  await stage.until(() => !away.uploads.has(stale));
+  expect(lie(await stage.image(id, (image) => image.copies.length === 2))).toHaveLength(2);
+});
+
+test('a host that falls silent while it fetches, and nobody else can: it goes on when it is back', async () => {
+  const [one, two] = [host('one', 'a'), host('two', 'b')];
+  await using stage = await Stage.set([one, two], { awaySeconds: 60 });
+  two.pulls = 'wait';
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  await stage.image(id, (image) => image.copies.length === 2);
+  await until(() => two.uploads.size === 1);
+  const [begun = ''] = two.uploads.keys();
+  await stage.silent(two, 61);
+  stage.test.later(16);
+  await stage.rounds();
+  expect((await stage.control.uploads.get(alice, begun)).state).toBe('open');
+  two.say(two.receive(begun, 10, { pull: 'done' }));
+  await stage.image(id, ready(2));
+});
+
   const first = on(await stage.image(id, ready(2)), 'b');
   agent.copies.delete(first.key);
   await stage.rounds();

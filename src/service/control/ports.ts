@@ -147,6 +147,8 @@ export interface CopyRecords {
   lostDownloads(limit: number): Promise<readonly string[]>;
   /** Ids of the Copies of an Image that a live Task reads or that another Copy is made from now. */
   inUse(imageId: string): Promise<ReadonlySet<string>>;
+  /** Further Copies, open or finishing, that are fetched by hosts which were not heard of since `before`. */
+  awayPulls(before: Date, limit: number): Promise<readonly UploadRow[]>;
   /** Ready ones on hosts that were not heard of since `before`. */
   away(before: Date, limit: number): Promise<readonly Copy[]>;
   /** Ready and unknown ones on a host that were not looked at since `before`, longest ago first. */
