@@ -101,15 +101,9 @@ function turn() {
 }
 
 function each(act) {
-  for (const move of [...moves.values()]) {
-    try {
-      act(move);
-    } catch (error) {
-      // Never seen. Its slabs stay away until the last move has ended.
-      moves.delete(move.id);
-      parentPort?.postMessage({ id: move.id, segments: move.segments, ended: { kind: 'lost', cause: error } });
-    }
-  }
+  // What throws here ends the thread, and with it all moves: a slab of one that was let go alone could
+  // still be with the hashing thread when it is used again.
+  for (const move of [...moves.values()]) act(move);
 }
 
 /** Marks who has bytes. When nobody has, tells and hashes what there is, and only then waits. */
