@@ -67,25 +67,29 @@ function readHosts(db: Kysely<Tables>): Pick<HostRecords, 'list' | 'find' | 'cop
 
 function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | 'heartbeat'> {
   return {
-    join: async (host) => {
+    join: async (host, keyHash) => {
       const now = columnsOf(host);
       const row = await db
         .insertInto('hosts')
-        .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags), online: false })
+        .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags), key_hash: keyHash, online: false })
         .onConflict((conflict) =>
-          conflict.column('id').doUpdateSet({
-            ...now,
-            removed_at: null,
-            outdated: null,
-            generation: sql<number>`hosts.generation + 1`,
-            // One that was taken out begins anew.
-            enabled: sql<boolean>`hosts.enabled or hosts.removed_at is not null`,
-            evicting: sql<boolean>`hosts.evicting and hosts.removed_at is null`,
-          }),
+          conflict
+            .column('id')
+            .doUpdateSet({
+              ...now,
+              removed_at: null,
+              outdated: null,
+              key_hash: keyHash,
+              generation: sql<number>`hosts.generation + 1`,
+              // One that was taken out begins anew.
+              enabled: sql<boolean>`hosts.enabled or hosts.removed_at is not null`,
+              evicting: sql<boolean>`hosts.evicting and hosts.removed_at is null`,
+            })
+            .where(sql<boolean>`hosts.removed_at is not null or hosts.key_hash = ${keyHash}`),
         )
         .returning('generation')
-        .executeTakeFirstOrThrow();
-      return row.generation;
+        .executeTakeFirst();
+      return row?.generation;
     },
     begin: async (hostId, known) => {
       const row = await db
@@ -138,6 +142,7 @@ function changedHosts(db: Kysely<Tables>): Pick<HostRecords, 'change' | 'setOutd
     },
     remove: async (id) => {
       await db.updateTable('hosts').set({ removed_at: sql<Date>`now()`, online: false }).where('id', '=', id).execute();
+      await db.updateTable('join_tokens').set({ key_hash: null }).where('host_id', '=', id).execute();
     },
   };
 }

@@ -14,6 +14,7 @@ import * as joining from './migrations/0003-joining.ts';
 import * as pulls from './migrations/0004-pulls.ts';
 import * as uploadServers from './migrations/0005-upload-servers.ts';
 import * as places from './migrations/0006-places.ts';
+import * as hostKeys from './migrations/0007-host-keys.ts';
 import { createMove } from './move.ts';
 import { createChangeBus } from './notify.ts';
 import { patientPool } from './patient-pool.ts';
@@ -52,6 +53,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0002-hosts-and-copies': hostsAndCopies,
   '0005-upload-servers': uploadServers,
   '0006-places': places,
+  '0007-host-keys': hostKeys,
   '0004-pulls': pulls,
   '0003-joining': joining,
 };

@@ -48,6 +48,8 @@ interface HostTable {
   readonly outdated: string | null;
   readonly removed_at: When;
   readonly heartbeat_at: When;
+  /** Of the public key that it joined with, SHA-256 as hex; null: it never did. */
+  readonly key_hash: string | null;
   readonly seen_at: When;
   readonly created_at: Made;
 }

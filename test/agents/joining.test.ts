@@ -143,6 +143,36 @@ test('a token is good for one agent: the same again after a lost answer, not for
   expect(made).toMatchObject({ hostId: agent.hostId, usedAt: expect.any(Date) });
 });
 
+test('nobody takes a host over with a token alone: it joins again with its own key, or after it was taken out', async () => {
+  const agent = await newAgent();
+  await agent.join(await token());
+  const thief = await newAgent(agent.hostId);
+  const stolen = await token();
+  await expect(thief.join(stolen, { name: 'thief', agentUrl: 'https://elsewhere:1' })).rejects.toMatchObject({
+    code: 'forbidden',
+    message: expect.stringContaining('another key'),
+  });
+  expect(await stage.control.hosts.get(admin, agent.hostId)).toMatchObject({
+    name: 'h',
+    agentUrl: null,
+    generation: 1,
+  });
+  expect(await agent.beat(1)).toMatchObject({ verdict: 'accepted' });
+  // The refused one has not used it up.
+  expect(await agent.join(stolen)).toMatchObject({ generation: 2 });
+  await stage.control.hosts.remove(admin, agent.hostId, { force: false });
+  expect(await thief.join(await token())).toMatchObject({ generation: 3 });
+});
+
+test('a host that was taken out does not come back with the token that it joined with', async () => {
+  const agent = await newAgent();
+  const first = await token();
+  await agent.join(first);
+  await stage.control.hosts.remove(admin, agent.hostId, { force: false });
+  await expect(agent.join(first)).rejects.toMatchObject({ code: 'forbidden' });
+  expect(await stage.control.hosts.list(admin)).toEqual([]);
+});
+
 test('a token that has expired, was removed or never was is refused with what to do', async () => {
   const agent = await newAgent();
   const expired = await token();

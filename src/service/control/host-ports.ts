@@ -8,14 +8,17 @@ export interface HostRecords {
   /** Also removed ones. */
   find(id: string): Promise<Host | undefined>;
   change(id: string, change: HostChange): Promise<void>;
-  /** A new one, or one that joins again: it is not removed any more, and its generation goes up. Returns that. */
-  join(host: HostSeen): Promise<number>;
+  /**
+   * A new one, or one that joins again with its key: it is not removed any more, and its generation goes up. Returns
+   * that; undefined when there is such a host, not removed, and this is not its key.
+   */
+  join(host: HostSeen, keyHash: string): Promise<number | undefined>;
   /** Raises the generation above `known` as well, for a process that takes the host over. Undefined: not there, or removed. */
   begin(hostId: string, known: number): Promise<number | undefined>;
   /** Keeps how the host is reached and what is wrong with its version. Returns whether anything but times changed. */
   heartbeat(host: HostSeen, generation: number, outdated: string | null): Promise<boolean>;
   setOutdated(hostId: string, outdated: string | null): Promise<void>;
-  /** Marks it removed; its Stores and Copies are not shown any more. */
+  /** Marks it removed; its Stores and Copies are not shown any more, and no token that it used lets it in again. */
   remove(hostId: string): Promise<void>;
   /** Copies that are not removed, on its Stores. */
   copies(hostId: string): Promise<readonly { readonly id: string; readonly imageId: string }[]>;

@@ -6,7 +6,10 @@ import type { HostSeen } from './host-ports.ts';
 
 /** What agents ask of control on its agent listener. Who may ask what is the door's matter. */
 export interface AgentDoorUseCases {
-  /** Takes a new host in, with a token that an administrator made. Throws `forbidden`, `expired`, `unsupported`. */
+  /**
+   * Takes a new host in, with a token that an administrator made; one that is there already only with the key that it
+   * joined with. Throws `forbidden`, `expired`, `unsupported`.
+   */
   join(request: JoinRequest): Promise<{
     readonly generation: number;
     readonly certificate: string;
@@ -92,9 +95,13 @@ async function join(context: Context, joining: Joining, { token, wish, host }: J
   refuseLocal(context, host.hostId);
   const keyHash = await joining.keyHash(wish.csr);
   const certificate = await joining.issue(host.hostId, wish);
-  const use = await db.hosts.takeJoinToken(hashToken(token), { hostId: host.hostId, keyHash });
-  if (use !== 'used') throw tokenRefusals[use]();
-  const generation = await db.hosts.join(host);
+  const generation = await db.transaction(async (tx) => {
+    const use = await tx.hosts.takeJoinToken(hashToken(token), { hostId: host.hostId, keyHash });
+    if (use !== 'used') throw tokenRefusals[use]();
+    const joined = await tx.hosts.join(host, keyHash);
+    if (joined === undefined) throw anotherKey();
+    return joined;
+  });
   await db.audit.append({
     actor: 'agent',
     action: 'host.join',
@@ -119,6 +126,14 @@ const tokenRefusals = {
       'This join token has been used by another agent. Make a new one for each host; look at the list of hosts if you did not use it yourself.',
     ),
 } as const;
+
+/** The id of a host is no secret: a token alone must not make anybody that host. */
+function anotherKey(): HawserError {
+  return new HawserError(
+    'forbidden',
+    'A host with this identity is there already, and it joined with another key. Put the file keys/agent.key of its data folder back; if that is lost, have an administrator take the host out and join then. The token was not used up.',
+  );
+}
 
 async function heartbeat(context: Context, joining: Joining, beat: Heartbeat): Promise<HeartbeatAnswer> {
   const { db } = context;
