@@ -75,17 +75,25 @@ function stores(db: Kysely<Tables>): Pick<StoreRecords, 'list' | 'find' | 'lockA
           filesystem: store.filesystem ?? null,
         };
         const known = before.get(store.storeId);
-        if (known === undefined || keys(known).some((key) => known[key] !== facts[key])) changed.push(store.storeId);
         const now = { ...facts, seen_at: sql<Date>`now()` };
-        await db
+        const taken = await db
           .insertInto('stores')
           .values({ id: store.storeId, ...now, tags: JSON.stringify(store.tags) })
-          .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
-          .execute();
+          .onConflict((conflict) => conflict.column('id').doUpdateSet(now).where(mayReport(store.hostId)))
+          .returning('id')
+          .executeTakeFirst();
+        if (taken === undefined) continue;
+        if (known === undefined || keys(known).some((key) => known[key] !== facts[key])) changed.push(store.storeId);
       }
       return changed;
     },
   };
+}
+
+/** A disk may be moved to another host; but nobody claims one that its own host, which is there, still has. */
+function mayReport(hostId: string) {
+  return sql<boolean>`(stores.host_id = ${hostId}::uuid or stores.problem is not null or not exists
+    (select 1 from hosts h where h.id = stores.host_id and h.online and h.removed_at is null))`;
 }
 
 function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'markSilent' | 'dataListener'> {

@@ -7,6 +7,7 @@ export interface LiveUpload {
   readonly imageId: string;
   readonly copyId: string;
   readonly storeId: string;
+  readonly hostId: string;
   /** Its agent fetches it by itself. */
   readonly fetched: boolean;
   receivedBytes: number;

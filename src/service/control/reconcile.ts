@@ -26,7 +26,7 @@ export async function reconcile(context: Context, full: Full): Promise<void> {
     } else if (report.generation === row.generation) await meet(context, row, report);
   }
   for (const row of await context.db.uploads.withDuty(hostId)) await settle(context, row);
-  for (const report of full.uploads) await endStray(context, report);
+  for (const report of full.uploads) await endStray(context, hostId, report);
   await reconcileWork(context, full);
 }
 
@@ -69,13 +69,13 @@ async function meet(context: Context, row: UploadRow, report: UploadReport): Pro
  * What has ended here is not kept there. An Upload that the database has never heard of stays: its
  * bytes may be all there is after a database was restored from a copy.
  */
-async function endStray(context: Context, report: UploadReport): Promise<void> {
+async function endStray(context: Context, hostId: string, report: UploadReport): Promise<void> {
   const row = await context.db.uploads.find(report.uploadId);
   if (row === undefined) {
     context.log.warn({ event: 'upload.stray', uploadId: report.uploadId });
     return;
   }
-  if (row.generation !== report.generation) return;
+  if (row.hostId !== hostId || row.generation !== report.generation) return;
   if (row.state === 'sealed') await settle(context, { ...row, duty: 'forget' });
   else if (row.state === 'failed' || row.state === 'expired' || row.state === 'cancelled') {
     await settle(context, { ...row, duty: 'discard' });
@@ -84,7 +84,7 @@ async function endStray(context: Context, report: UploadReport): Promise<void> {
 
 async function reconcileWork(context: Context, full: Full): Promise<void> {
   const reported = new Set(full.work.map((work) => work.taskId));
-  for (const report of full.work) await takeWork(context, report);
+  for (const report of full.work) await takeWork(context, full.host.hostId, report);
   for (const task of await context.db.tasks.withWorkOn(full.host.hostId)) {
     if (task.endedAt !== null) await forgetWork(context, task);
     else if (!reported.has(task.id) && task.state !== 'PAUSED') await startWork(context, task.id);

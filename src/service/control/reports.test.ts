@@ -69,6 +69,56 @@ test('a full store pauses the task with the reason, and bytes that flow again ru
   await until(async () => (await taskState(ready, upload)) === 'RUNNING');
 });
 
+test('an agent speaks of its own uploads, work and stores only: what it says of those of another host does not count', async () => {
+  await using open = await postgres.open();
+  const agent = agentWithRoom();
+  const other = agentWithRoom();
+  await using ready = await testControl(open, [agent, other]);
+  const { uploads, images, stores, tasks } = ready.control;
+  const [own, theirs] = [agent.stores[0]?.storeId, other.stores[0]?.storeId];
+  const upload = await ready.control.uploads.begin(alice, { name: 'disk', size: 10, format: 'raw', storeId: own });
+  const mine = agent.receive(upload.id, 5);
+  const sealed = {
+    size: 10,
+    storedSize: 10,
+    virtualSize: 10,
+    format: 'raw',
+    treeDigest: '0'.repeat(64),
+    digests: {},
+    fingerprint: 'f',
+  } as const;
+  other.say({ kind: 'upload', upload: { ...mine.upload, state: 'sealed', sealed } });
+  other.say({ kind: 'upload', upload: { ...mine.upload, receivedBytes: 9 } });
+  other.say({ kind: 'upload', upload: { ...mine.upload, state: 'failed' } });
+  const seen = { storeId: own ?? '', name: 'stolen', driver: 'memory', capacity: 1, free: 1, tags: [], problem: null };
+  other.say({ kind: 'stores', stores: [seen] });
+  // Its reports are taken in order: when this one is, the others were.
+  other.say({ kind: 'stores', stores: [{ ...seen, storeId: theirs ?? '', name: 'renamed' }] });
+  await until(async () => (await stores.list(admin)).some(({ name }) => name === 'renamed'));
+  expect((await stores.list(admin)).find(({ id }) => id === own)).toMatchObject({
+    hostId: agent.hostId,
+    name: 'default',
+  });
+  expect(await uploads.get(alice, upload.id)).toMatchObject({ state: 'open', receivedBytes: 0 });
+  agent.say(mine);
+  await until(async () => (await uploads.get(alice, upload.id)).receivedBytes === 5);
+  agent.receive(upload.id, 10);
+  const { image } = await uploads.finish(alice, upload.id, {});
+  const task = await ready.control.images.verify(alice, image.id);
+  const work = { taskId: task.id, generation: 1, doneBytes: 10, totalBytes: 10, problem: null } as const;
+  other.say({ kind: 'work', work: { ...work, state: 'done', result: { damaged: [{ offset: 0, length: 10 }] } } });
+  other.say({ kind: 'stores', stores: [{ ...seen, storeId: theirs ?? '', name: 'again' }] });
+  await until(async () => (await stores.list(admin)).some(({ name }) => name === 'again'));
+  expect((await tasks.get(alice, task.id)).state).not.toBe('FAILURE');
+  expect((await images.get(alice, image.id)).state).toBe('ready');
+
+  // A disk that was moved is the other host's once its own one has it no more.
+  agent.say({ kind: 'stores', stores: [{ ...seen, name: 'default', problem: 'it is not mounted' }] });
+  await until(async () => (await stores.list(admin)).find(({ id }) => id === own)?.state === 'failed');
+  other.say({ kind: 'stores', stores: [{ ...seen, name: 'moved' }] });
+  await until(async () => (await stores.list(admin)).find(({ id }) => id === own)?.hostId === other.hostId);
+});
+
 test('pause and resume by a person reach the agent, and late bytes do not undo a pause', async () => {
   await using open = await postgres.open();
   const agent = agentWithRoom();
@@ -304,7 +354,8 @@ test('changes come to their owner and to admins, at most four a second for one t
   const gaps = times.slice(1).map((at, i) => at - (times[i] ?? 0));
   expect(Math.min(...gaps)).toBeGreaterThan(200);
   await until(() => uploads('admin').at(-1)?.upload.receivedBytes === 300);
-  expect(heard.bob?.filter(({ change }) => change.kind !== 'store')).toEqual([]);
+  // Everybody sees Hosts and Stores.
+  expect(heard.bob?.filter(({ change }) => change.kind !== 'store' && change.kind !== 'host')).toEqual([]);
   await ready.control.uploads.cancel(alice, upload.id);
   await until(
     () => heard.alice?.some(({ change }) => change.kind === 'image-deleted' && change.id === upload.imageId) ?? false,

@@ -63,13 +63,13 @@ export class Reports {
         this.#context.agents.set(hostId, link);
         await reconcile(this.#context, event);
         this.#onFull(hostId);
-        for (const upload of event.uploads) await this.takeUpload(upload);
+        for (const upload of event.uploads) await this.#takeUpload(hostId, upload);
         break;
       case 'upload':
-        await this.takeUpload(event.upload);
+        await this.#takeUpload(hostId, event.upload);
         break;
       case 'work':
-        await takeWork(this.#context, event.work);
+        await takeWork(this.#context, hostId, event.work);
         break;
       case 'stores':
         await this.#takeStores(hostId, event.stores);
@@ -80,15 +80,16 @@ export class Reports {
     await this.#heard(hostId);
   }
 
-  async takeUpload(report: UploadReport): Promise<void> {
+  async #takeUpload(hostId: string, report: UploadReport): Promise<void> {
     const { live, now } = this.#context;
     const known = live.get(report.uploadId);
+    if (known !== undefined && known.hostId !== hostId) return;
     const fetching = known?.fetched !== true || report.pull === 'running' || report.pull === 'waiting';
     const plain = report.sealed === null && report.problem === null && report.state !== 'failed' && fetching;
-    const row = known?.phase === 'running' && plain ? undefined : await this.#find(report);
+    const row = known?.phase === 'running' && plain ? undefined : await this.#find(hostId, report);
     if (known === undefined && row === undefined) return;
     if (report.sealed !== null) {
-      await completeUpload(this.#context, report.uploadId, report.sealed);
+      if (row !== undefined) await completeUpload(this.#context, row.id, report.sealed);
       return;
     }
     const upload = known ?? (row && (await this.#meetFirst(row)));
@@ -131,9 +132,11 @@ export class Reports {
     }
   }
 
-  async #find(report: UploadReport): Promise<UploadRow | undefined> {
+  /** The live Upload that this report is about; an agent speaks of those of its own host only. */
+  async #find(hostId: string, report: UploadReport): Promise<UploadRow | undefined> {
     const row = await this.#context.db.uploads.find(report.uploadId);
-    if (row === undefined || row.generation !== report.generation || row.duty !== null) return undefined;
+    if (row === undefined || row.hostId !== hostId) return undefined;
+    if (row.generation !== report.generation || row.duty !== null) return undefined;
     return row.state === 'open' || row.state === 'paused' || row.state === 'finishing' ? row : undefined;
   }
 
@@ -224,9 +227,9 @@ export class Reports {
 }
 
 function liveOf(row: UploadRow) {
-  const { id: uploadId, taskId, imageId, copyId, storeId, receivedBytes, zeroBytes } = row;
+  const { id: uploadId, taskId, imageId, copyId, storeId, hostId, receivedBytes, zeroBytes } = row;
   const fetched = row.source.kind !== 'client';
-  return { uploadId, taskId, imageId, copyId, storeId, fetched, receivedBytes, zeroBytes };
+  return { uploadId, taskId, imageId, copyId, storeId, hostId, fetched, receivedBytes, zeroBytes };
 }
 
 function pause(time: number, signal: AbortSignal): Promise<void> {

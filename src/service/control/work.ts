@@ -113,7 +113,7 @@ export async function startWork(context: Context, taskId: string): Promise<void>
     const work = kind === 'verify' ? { kind, storeId, key } : { kind, storeId, key, algorithm: algorithm ?? 'sha256' };
     const link = context.agents.of(hostId);
     const report = await link.call('startWork', { taskId, generation: task.generation, work });
-    await takeWork(context, report);
+    await takeWork(context, hostId, report);
   } catch (error) {
     if (isUnreachable(error)) return;
     const { code, message } = toHawserError(error);
@@ -121,11 +121,11 @@ export async function startWork(context: Context, taskId: string): Promise<void>
   }
 }
 
-/** Takes what the agent says of the work of a Task; the same report twice changes nothing. */
-export async function takeWork(context: Context, report: WorkReport): Promise<void> {
+/** Takes what the agent of a host says of the work of a Task there; the same report twice changes nothing. */
+export async function takeWork(context: Context, hostId: string, report: WorkReport): Promise<void> {
   const { db } = context;
   const task = await db.tasks.find(report.taskId);
-  if (task?.work == null || report.generation !== task.generation) return;
+  if (task?.work?.hostId !== hostId || report.generation !== task.generation) return;
   if (task.endedAt !== null) {
     if (task.forget) await forgetWork(context, task);
     return;
