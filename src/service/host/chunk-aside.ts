@@ -1,11 +1,12 @@
 import type { ByteSource } from '../../core/bytes.ts';
 import { TREE_BLOCK } from '../../core/digest.ts';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
 import { type EngineMeans, Incoming } from '../../engine/incoming.ts';
 import { receiveBody } from '../../engine/receive.ts';
 import type { UploadJournal } from '../../engine/upload-journal.ts';
 import type { Store } from '../../stores/store.ts';
+import { noRoomBeside } from './chunk-refusals.ts';
 
 /** What lies beside an Upload may take this much more than the Upload itself. */
 const SLACK = 256 * 1024 * 1024;
@@ -19,25 +20,33 @@ export class ChunkAside {
   readonly #store: Store;
   readonly #key: string;
   readonly #means: EngineMeans;
+  readonly #room: (bytes: number) => Promise<void>;
+  /** Of bodies that are being landed: they may not have taken their space yet. */
+  #arriving = 0;
   #opening: Promise<Incoming> | undefined;
   #end: number;
   #bytes: number;
 
-  /** `kept`: what the log says lies here. */
+  /** `kept`: what the log says lies here. `room` throws `store-full` when so many bytes would take what is promised to Uploads. */
   constructor(parts: {
     readonly store: Store;
     readonly key: string;
     readonly means: EngineMeans;
-    kept: readonly Range[];
+    readonly kept: readonly Range[];
+    readonly room: (bytes: number) => Promise<void>;
   }) {
     this.#store = parts.store;
     this.#key = asideKey(parts.key);
     this.#means = parts.means;
+    this.#room = parts.room;
     this.#end = Math.max(0, ...parts.kept.map(rangeEnd));
     this.#bytes = parts.kept.reduce((sum, { length }) => sum + length, 0);
   }
 
-  /** Lands exactly `length` bytes of the source; answers where. Nothing stays when the digest is wrong. */
+  /**
+   * Lands exactly `length` bytes of the source; answers where. Nothing stays when that fails: `digest-mismatch`,
+   * `store-full`, `too-large`; other chunks may still come.
+   */
   async receive(
     body: { readonly length: number; readonly sha512: Buffer; readonly declaredSize: number | null },
     source: ByteSource,
@@ -48,14 +57,18 @@ export class ChunkAside {
     const offset = Math.ceil(this.#end / TREE_BLOCK) * TREE_BLOCK;
     this.#end = offset + length;
     this.#bytes += length;
+    this.#arriving += length;
     try {
+      await this.#room(this.#arriving);
       const incoming = await this.#open();
       const digest = { algorithm: 'sha512', bytes: body.sha512 } as const;
       await receiveBody({ incoming, means: this.#means }, { offset, length, end: null, digest }, source, signal);
       return offset;
     } catch (error) {
       await this.free({ offset, length }).catch(() => {}); // space that is given back when the Upload ends
-      throw error;
+      throw isHawserError(error, 'store-full') ? noRoomBeside(error) : error;
+    } finally {
+      this.#arriving -= length;
     }
   }
 
@@ -78,7 +91,24 @@ export class ChunkAside {
     await incoming?.writer[Symbol.asyncDispose]();
   }
 
-  #open(): Promise<Incoming> {
+  /** One that could not be synced is opened anew: what it lost is found when it is compared with its checksum. */
+  async #open(): Promise<Incoming> {
+    const opened = this.#opening;
+    const failed = await opened?.then(
+      ({ failure }) => failure !== undefined,
+      () => false,
+    );
+    if (failed === true && this.#opening === opened) {
+      this.#opening = opened?.then(async (incoming) => {
+        await incoming.quiet();
+        await incoming.writer[Symbol.asyncDispose]();
+        return this.#openNow();
+      });
+    }
+    return this.#opened();
+  }
+
+  #opened(): Promise<Incoming> {
     const opening = this.#opening ?? this.#openNow();
     this.#opening = opening;
     opening.catch(() => {

@@ -31,6 +31,16 @@ export class ChunkLayout {
     return this.#begins.length;
   }
 
+  /** Whether the place of this chunk, if it has one, is not provisional. */
+  isCertain(index: number): boolean {
+    return index < this.#begins.length;
+  }
+
+  /** Whether that is so of all chunks. */
+  get allCertain(): boolean {
+    return this.isCertain(this.#last);
+  }
+
   /** Whether what is known fits a cut into equal pieces. */
   get even(): boolean {
     return this.#step !== undefined;

@@ -33,6 +33,22 @@ export function preparedAnew(index: number): HawserError {
   );
 }
 
+export function roomMade(cause: unknown): HawserError {
+  return new HawserError(
+    'unavailable',
+    'A chunk was put there meanwhile that may belong elsewhere. It has made room; ask for the received ranges and send the rest.',
+    { cause },
+  );
+}
+
+export function noRoomBeside(cause: HawserError): HawserError {
+  return new HawserError(
+    'store-full',
+    `Nobody can say yet where this chunk belongs, and there is no room to keep it until then. Send the chunks with the lowest indexes first, or free some space.`,
+    { details: cause.details, cause },
+  );
+}
+
 export function closing(): HawserError {
   return new HawserError('unavailable', 'The upload server is closing. What was received is kept; send on later.');
 }

@@ -12,6 +12,7 @@ import {
   type UploadReport,
 } from '../../contract/link.ts';
 import { HawserError, isHawserError } from '../../core/errors.ts';
+import type { Range } from '../../core/range.ts';
 import type { EngineMeans } from '../../engine/incoming.ts';
 import { TokenBucket } from '../../engine/rate-limit.ts';
 import { AgentEvents } from './agent-events.ts';
@@ -110,7 +111,7 @@ export class HostAgent {
     this.#servers =
       parts.uploadServers &&
       new UploadServers({ ...shared, ...parts.uploadServers, uploads: this.#uploads, log: parts.log });
-    this.plane = planeOf(this.#uploads, this.#copies);
+    this.plane = planeOf(this.#uploads, this.#copies, this.#servers);
     this.#handlers = this.#handlersOf();
   }
 
@@ -350,11 +351,16 @@ const inThisProcess: Omit<Membership, 'generation'> & { readonly generation: num
   minLinkVersion: MIN_LINK_VERSION,
 };
 
-function planeOf(uploads: HostUploads, copies: HostCopies): DataPlane {
+function planeOf(uploads: HostUploads, copies: HostCopies, servers: UploadServers | undefined): DataPlane {
+  const beside = <T>(uploadId: string, ranges: readonly Range[], land: () => Promise<T>) =>
+    servers === undefined ? land() : servers.besideOthers(uploadId, ranges, land);
   return {
     admit: (uploadId, request) => uploads.get(uploadId).admit(request),
-    receive: async (uploadId, request, source, signal) => uploads.get(uploadId).receive(request, source, signal),
-    zeros: async (uploadId, ranges) => uploads.get(uploadId).zeros(ranges),
+    receive: async (uploadId, request, source, signal) => {
+      const range = { offset: request.offset, length: request.length ?? Number.MAX_SAFE_INTEGER - request.offset };
+      return beside(uploadId, [range], () => uploads.get(uploadId).receive(request, source, signal));
+    },
+    zeros: async (uploadId, ranges) => beside(uploadId, ranges, () => uploads.get(uploadId).zeros(ranges)),
     discard: async (uploadId, ranges) => uploads.get(uploadId).discard(ranges),
     ranges: async (uploadId) => uploads.get(uploadId).ranges(),
     uploadLeaves: async (uploadId, first, count) => uploads.get(uploadId).leaves(first, count),

@@ -1,6 +1,6 @@
 import type { ByteSource } from '../../core/bytes.ts';
 import { type HawserError, isHawserError, toHawserError } from '../../core/errors.ts';
-import type { Range } from '../../core/range.ts';
+import { intersect, type Range } from '../../core/range.ts';
 import type { EngineMeans } from '../../engine/incoming.ts';
 import type { ChunkAside } from './chunk-aside.ts';
 import * as refusals from './chunk-refusals.ts';
@@ -31,6 +31,8 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
   readonly #flying = new Set<{ readonly index: number; readonly offset: number | undefined }>();
   /** Other bytes lay where these seemed to belong: they wait until their place is certain. */
   readonly #unwelcome = new Set<number>();
+  /** Where those who do not send in chunks are sending now. */
+  readonly #others = new Set<Range>();
   #turn: Promise<unknown> = Promise.resolve();
   #doubtsMet = 0;
   #settledTo = 0;
@@ -105,6 +107,24 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     await this.#upload.finish({ size, treeDigest: null });
   }
 
+  /**
+   * Lands what is sent here without chunks. A chunk that lies there only by a guess makes room first, and waits beside
+   * until its place is certain: its client never said that it belongs there, this one does.
+   */
+  async besideOthers<T>(ranges: readonly Range[], land: () => Promise<T>): Promise<T> {
+    for (const range of ranges) this.#others.add(range);
+    try {
+      await this.#makeRoom(ranges);
+      return await land();
+    } catch (error) {
+      // One that was on its way has come there meanwhile.
+      if (isHawserError(error, 'range-conflict') && (await this.#makeRoom(ranges))) throw refusals.roomMade(error);
+      throw error;
+    } finally {
+      for (const range of ranges) this.#others.delete(range);
+    }
+  }
+
   /** What was received stays. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -126,9 +146,29 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     const { declaredSize } = this.#upload.record;
     if (offset === undefined || this.#unwelcome.has(chunk.index) || this.#astray()) return undefined;
     if (declaredSize !== null && offset + chunk.size > declaredSize) return undefined;
-    // A guess is not worth a conflict with what lies there.
-    const guessed = chunk.index >= this.#table.layout.reach;
-    return guessed && this.#touches({ offset, length: chunk.size }) ? undefined : offset;
+    return this.#isWorthIt(chunk, offset) ? offset : undefined;
+  }
+
+  /** A guess is not worth a conflict with what lies there, or is being sent there. */
+  #isWorthIt({ index, size }: KnownChunk, offset: number): boolean {
+    if (this.#table.layout.isCertain(index)) return true;
+    const range = { offset, length: size };
+    return !this.#touches(range) && ![...this.#others].some((other) => intersect(other, range) !== undefined);
+  }
+
+  /** Chunks that lie in these ranges by a guess are taken out. Answers whether there were any. */
+  async #makeRoom(ranges: readonly Range[]): Promise<boolean> {
+    const { layout } = this.#table;
+    if (layout.allCertain || this.#sealedSize !== undefined) return false;
+    return this.#inTurn(async () => {
+      const inTheWay = [...this.#table.all()].flatMap((chunk) => {
+        if (chunk.place?.kind !== 'placed' || layout.isCertain(chunk.index)) return [];
+        const range = { offset: chunk.place.offset, length: chunk.size };
+        return ranges.some((other) => intersect(other, range) !== undefined) ? [{ chunk, from: range.offset }] : [];
+      });
+      for (const { chunk, from } of inTheWay) await this.#takeOut(chunk, from);
+      return inTheWay.length > 0;
+    });
   }
 
   /** A body is being landed where it will turn out not to belong. */
@@ -247,8 +287,15 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     const range = { offset: from, length: chunk.size };
     if (!this.#has(range)) return this.#table.dropped(chunk.index);
     const sha512 = Buffer.from(chunk.checksum, 'hex');
-    const body = { length: chunk.size, sha512, declaredSize: null };
-    const offset = await this.#aside.receive(body, readingSource(this.#readPlaced, range), never);
+    const body = { length: chunk.size, sha512, declaredSize: this.#upload.record.declaredSize };
+    let offset: number;
+    try {
+      offset = await this.#aside.receive(body, readingSource(this.#readPlaced, range), never);
+    } catch (error) {
+      // Nowhere to keep it, or it was damaged there: it has to be sent again.
+      if (!['store-full', 'too-large', 'digest-mismatch'].includes(toHawserError(error).code)) throw error;
+      return this.#drop({ ...chunk, place: { kind: 'placed', offset: from } });
+    }
     await this.#table.putAside(chunk.index, offset, from);
     await this.#leave({ ...chunk, leaving: from });
   }
@@ -265,7 +312,10 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     await this.#settleDoubts();
     const { aside, layout } = this.#table;
     const ready = layout.even ? [...aside] : between(this.#settledTo, layout.reach).filter((index) => aside.has(index));
-    for (const index of ready) await this.#putInPlace(index);
+    for (const index of ready) {
+      const [chunk, offset] = [this.#table.get(index), layout.offsetOf(index)];
+      if (chunk !== undefined && offset !== undefined && this.#isWorthIt(chunk, offset)) await this.#putInPlace(index);
+    }
     if (!layout.even) this.#settledTo = Math.max(this.#settledTo, layout.reach);
   }
 

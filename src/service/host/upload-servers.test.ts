@@ -37,9 +37,9 @@ interface Stage extends AsyncDisposable {
 }
 
 /** A real agent over a real state folder, real chunk logs and a Store in memory; servers are called without HTTP. */
-async function stage(): Promise<Stage> {
+async function stage(capacity = 512 * MiB): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), 'hawser-upload-servers-'));
-  const store = openMemoryStore({ name: 'test', capacity: 512 * MiB });
+  const store = openMemoryStore({ name: 'test', capacity });
   const listening = new Map<number, UploadServerWire>();
   const start = async () =>
     HostAgent.start({
@@ -77,7 +77,8 @@ async function stage(): Promise<Stage> {
       const ref = { uploadId: randomUUID(), generation: 1 };
       const key = randomUUID();
       const rateLimit = { task: null, user: null, userId: 'u' };
-      const rest = { storeId, key, reserve: 0, format: 'auto' as const, rateLimit, digests: [] };
+      const reserve = declaredSize ?? 0;
+      const rest = { storeId, key, reserve, format: 'auto' as const, rateLimit, digests: [] };
       await made.agent.call('openUpload', { ...ref, ...rest, declaredSize, maxSize: null });
       return { uploadId: ref.uploadId, key };
     },
@@ -116,6 +117,13 @@ async function send(wire: UploadServerWire, index: number, bytes: Uint8Array): P
   if (await wire.prepareChunk({ index, size: bytes.length, checksum })) return true;
   await wire.uploadChunk({ index, checksum }, sourceOf(bytes), never);
   return false;
+}
+
+/** Their sizes are known before the first of them comes. */
+async function prepareAll(wire: UploadServerWire, chunks: ReadonlyMap<number, Uint8Array>): Promise<void> {
+  for (const [index, bytes] of chunks) {
+    await wire.prepareChunk({ index, size: bytes.length, checksum: checksumOf(bytes) });
+  }
 }
 
 function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
@@ -251,6 +259,84 @@ test('a native PUT goes on with what chunks began, and chunks with what a native
   expect(await send(wire, 1, pieces[1] ?? Buffer.alloc(0))).toBe(true);
   await put(2 * MiB, 2 * MiB);
   expect(await send(wire, 3, pieces[3] ?? Buffer.alloc(0))).toBe(true);
+  await wire.coalesceChunk({ size: bytes.length, count: 4 });
+  expect((await it.content(key)).equals(bytes)).toBe(true);
+});
+
+test('a native PUT was refused where a chunk had been put by a wrong guess', async () => {
+  await using it = await stage();
+  const bytes = randomBytes(4 * MiB);
+  const { uploadId, key } = await it.open(bytes.length);
+  const wire = await it.wire(uploadId);
+  const pieces = cut(bytes, [512 * KiB, 1 * MiB, 1 * MiB, 1536 * KiB]);
+  const piece = (index: number) => pieces[index] ?? Buffer.alloc(0);
+  // 1 and 2 look like a cut at every MiB: 2 is put at 2 MiB and belongs at 1.5.
+  await prepareAll(wire, new Map([1, 2].map((index) => [index, piece(index)])));
+  for (const index of [1, 2]) await send(wire, index, piece(index));
+  expect([...(await it.agent.plane.ranges(uploadId)).ranges]).toEqual([{ offset: 1 * MiB, length: 2 * MiB }]);
+  const put = (offset: number, length: number) =>
+    it.agent.plane.receive(
+      uploadId,
+      { offset, length, total: null },
+      sourceOf(bytes.subarray(offset, offset + length)),
+      never,
+    );
+  await put(2560 * KiB, 1536 * KiB);
+  // Made room, and was not lost; whoever guesses again does not get there either.
+  expect(await send(wire, 2, piece(2))).toBe(true);
+  await it.restart();
+  const again = await it.wire(uploadId);
+  expect(await send(again, 2, piece(2))).toBe(true);
+  await send(again, 0, piece(0));
+  for (const index of [1, 2, 3]) expect(await send(again, index, piece(index))).toBe(true);
+  await again.coalesceChunk({ size: bytes.length, count: 4 });
+  expect((await it.content(key)).equals(bytes)).toBe(true);
+});
+
+test('zeros and a body of unknown length were refused there as well', async () => {
+  await using it = await stage();
+  const [zeros, rest] = [Buffer.alloc(2 * MiB), randomBytes(2 * MiB)];
+  const { uploadId, key } = await it.open(4 * MiB);
+  const wire = await it.wire(uploadId);
+  const extras = new Map([1, 2, 3].map((index) => [index, randomBytes(1 * MiB)]));
+  await prepareAll(wire, extras);
+  for (const [index, extra] of extras) await send(wire, index, extra);
+  expect((await it.agent.plane.ranges(uploadId)).receivedBytes).toBe(3 * MiB);
+  await it.agent.plane.zeros(uploadId, [{ offset: 0, length: 2 * MiB }]);
+  await it.agent.plane.receive(uploadId, { offset: 2 * MiB, length: null, total: null }, sourceOf(rest), never);
+  await it.agent.call('finishUpload', { uploadId, generation: 1, size: null, treeDigest: null });
+  expect((await it.content(key)).equals(Buffer.concat([zeros, rest]))).toBe(true);
+});
+
+test('chunks that wait take no space that is promised, and one that finds none does not end the upload', async () => {
+  await using it = await stage(6 * MiB);
+  const bytes = randomBytes(4 * MiB);
+  const { uploadId, key } = await it.open(bytes.length);
+  const wire = await it.wire(uploadId);
+  const pieces = cut(bytes, [800 * KiB, 1300 * KiB, 900 * KiB, 1 * MiB, 72 * KiB]);
+  const piece = (index: number) => pieces[index] ?? Buffer.alloc(0);
+  await send(wire, 3, piece(3));
+  await expect(send(wire, 1, piece(1))).rejects.toMatchObject({ code: 'store-full' });
+  await expect(send(wire, 1, piece(1))).rejects.toThrow('lowest indexes first');
+  await send(wire, 4, piece(4));
+  for (const index of [0, 1, 2]) expect(await send(wire, index, piece(index))).toBe(false);
+  for (const index of [3, 4]) expect(await send(wire, index, piece(index))).toBe(true);
+  await wire.coalesceChunk({ size: bytes.length, count: pieces.length });
+  expect((await it.content(key)).equals(bytes)).toBe(true);
+});
+
+test('a chunk that has to move and finds no room is asked for again', async () => {
+  await using it = await stage(4608 * KiB);
+  const bytes = randomBytes(4 * MiB);
+  const { uploadId, key } = await it.open(bytes.length);
+  const wire = await it.wire(uploadId);
+  const pieces = cut(bytes, [512 * KiB, 1 * MiB, 1 * MiB, 1536 * KiB]);
+  const piece = (index: number) => pieces[index] ?? Buffer.alloc(0);
+  await prepareAll(wire, new Map([1, 2].map((index) => [index, piece(index)])));
+  for (const index of [1, 2]) await send(wire, index, piece(index));
+  await send(wire, 0, piece(0));
+  for (const index of [1, 2]) expect(await send(wire, index, piece(index))).toBe(false);
+  await send(wire, 3, piece(3));
   await wire.coalesceChunk({ size: bytes.length, count: 4 });
   expect((await it.content(key)).equals(bytes)).toBe(true);
 });

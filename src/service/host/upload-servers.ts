@@ -1,4 +1,5 @@
 import { HawserError, isHawserError, toHawserError } from '../../core/errors.ts';
+import type { Range } from '../../core/range.ts';
 import type { EngineMeans } from '../../engine/incoming.ts';
 import type { Store } from '../../stores/store.ts';
 import { ChunkAside, removeAside } from './chunk-aside.ts';
@@ -82,6 +83,12 @@ export class UploadServers {
     return this.#listening.get(uploadId) ?? 0;
   }
 
+  /** Lands what somebody sends to these ranges without chunks. See UploadChunks.besideOthers. */
+  async besideOthers<T>(uploadId: string, ranges: readonly Range[], land: () => Promise<T>): Promise<T> {
+    const server = await this.#servers.get(uploadId)?.catch(() => undefined);
+    return server === undefined ? land() : server.chunks.besideOthers(ranges, land);
+  }
+
   /** Its port is given back; what was received stays. Repeatable. */
   async shut(uploadId: string): Promise<void> {
     const server = await this.#servers.get(uploadId)?.catch(() => undefined);
@@ -152,7 +159,8 @@ export class UploadServers {
       place?.kind === 'aside' ? [{ offset: place.offset, length: size }] : [],
     );
     const { means } = this.#parts;
-    const aside = new ChunkAside({ store, key, means, kept });
+    const room = (bytes: number) => this.#parts.uploads.mustHaveRoomFor(upload, upload.outstanding + bytes);
+    const aside = new ChunkAside({ store, key, means, kept, room });
     return {
       chunks: new UploadChunks({ upload, table, aside, means }),
       table,
