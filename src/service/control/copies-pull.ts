@@ -221,6 +221,8 @@ export class Pulls {
     }
     const status = wait === 0 ? problem.message : `${problem.message} It is tried again at ${clock(at)}.`;
     const paused = await db.transaction(async (tx) => {
+      // Before its rows, as everybody who ends it does: two that meet in another order would lock each other out.
+      await tx.images.lock(row.imageId);
       const from = ['INITIATED', 'RUNNING'] as const;
       const moved = await tx.move('tasks', row.taskId, 'PAUSED', { from, status, cause: code });
       if (!moved && by === 'reported') return false;

@@ -85,13 +85,25 @@ export class Followers {
     if (agents.isLocal(address.hostId)) return;
     const { hostId, url } = address;
     const stop = new AbortController();
+    const guard = this.#guard(address);
+    if (guard === undefined) return;
     agents.setRemote(hostId);
-    const guard = new GuardedLink(this.#context, address, this.#dial);
     log.info({ event: 'host.followed', hostId, url });
     const ended = this.#follow(guard, stop.signal).catch((error: unknown) => {
       log.error({ event: 'host.unfollowed', hostId, error: toHawserError(error).message });
     });
     this.#followed.set(hostId, { address, stop, ended });
+  }
+
+  /** Undefined when it cannot be dialled at all: what one agent says of itself keeps nobody from the others. */
+  #guard(address: AgentAddress): GuardedLink | undefined {
+    try {
+      return new GuardedLink(this.#context, address, this.#dial);
+    } catch (error) {
+      const { hostId, url } = address;
+      this.#context.log.warn({ event: 'host.undialled', hostId, url, reason: toHawserError(error).message });
+      return undefined;
+    }
   }
 
   async #end(hostId: string): Promise<void> {

@@ -80,7 +80,7 @@ interface NoRoom {
   readonly elsewhere: boolean;
 }
 
-/** In the transaction that holds the Stores' locks, so that nothing is promised twice. */
+/** In the transaction that holds the locks of its Image and, after it, of the Stores, so that nothing is promised twice. */
 async function setSize(context: Context, db: ControlDb, before: UploadRow, size: number): Promise<NoRoom | undefined> {
   const { maxSize } = context.config.uploads;
   if (maxSize !== null && size > maxSize) {
@@ -89,9 +89,11 @@ async function setSize(context: Context, db: ControlDb, before: UploadRow, size:
       `At most ${maxSize} bytes are accepted here (uploads.maxSize); this one has ${size}.`,
     );
   }
+  await db.images.lock(before.imageId);
   const stores = await db.stores.lockAll();
   const upload = await db.uploads.find(before.id);
   if (upload === undefined || upload.declaredSize === size) return undefined;
+  targetOf(upload, 'write');
   const live = context.live.get(upload.id);
   const received = Math.max(upload.receivedBytes, live?.receivedBytes ?? 0);
   if (upload.declaredSize !== null && received > 0) {

@@ -289,3 +289,21 @@ test('cancel and remove give bytes back, are repeatable, and survive an agent th
   await ready.control.sweep();
   expect(agent.copies.size).toBe(0);
 });
+
+test('a size that is set while its upload is being cancelled waits for that, holding nothing, and is refused then', async () => {
+  await using open = await postgres.open();
+  const agent = new PlainAgent([{ name: 'default', free: 100 * MiB }]);
+  await using ready = await testControl(open, [agent]);
+  const upload = await ready.control.uploads.begin(alice, { name: 'disk', format: 'raw' });
+  let setting: Promise<unknown> | undefined;
+  await open.db.transaction(async (tx) => {
+    await tx.images.lock(upload.imageId);
+    setting = ready.control.uploadServers.setSize(alice, upload.id, MiB).catch((error: unknown) => error);
+    const waits = `select 1 from pg_stat_activity where datname = '${open.name}' and wait_event_type = 'Lock'`;
+    await until(async () => (await postgres.query('postgres', waits)).length > 0);
+    // Had it taken the Upload before the Image, each would wait for the other.
+    await tx.move('uploads', upload.id, 'cancelled', { status: 'by a person' });
+  });
+  expect(await setting).toMatchObject({ code: 'cancelled' });
+  expect(await ready.control.uploads.get(alice, upload.id)).toMatchObject({ declaredSize: null, reserved: 0 });
+});
