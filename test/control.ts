@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { configSchema } from '../src/config/schema.ts';
 import type { Actor } from '../src/core/nouns.ts';
 import type { OpenDatabase } from '../src/db/open.ts';
-import { type Control, createControl } from '../src/service/control/control.ts';
+import { type Control, type ControlOptions, createControl } from '../src/service/control/control.ts';
 import type { Log, Waker } from '../src/service/control/ports.ts';
 import type { PlainAgent } from './plain-agent.ts';
 
@@ -22,13 +22,15 @@ export interface TestControl extends AsyncDisposable {
 interface MoreSettings {
   readonly limits?: Readonly<Record<string, unknown>>;
   readonly copies?: Readonly<Record<string, unknown>>;
+  /** As createControl has it. */
+  readonly urlRefusal?: ControlOptions['urlRefusal'];
 }
 
 export async function testControl(
   open: OpenDatabase,
   agents: readonly PlainAgent[],
   uploads: Readonly<Record<string, unknown>> = {},
-  { limits = {}, copies = {} }: MoreSettings = {},
+  { limits = {}, copies = {}, urlRefusal }: MoreSettings = {},
 ): Promise<TestControl> {
   let offset = 0;
   const lines: Record<string, unknown>[] = [];
@@ -40,6 +42,7 @@ export async function testControl(
     waker,
     config: configSchema.parse({ uploads, limits, copies }),
     randomId: randomUUID,
+    urlRefusal,
     now: () => new Date(Date.now() + offset),
     log,
   });

@@ -88,6 +88,12 @@ function copyCommands(named: (name: string, about: string) => Command, globals: 
     .argument('<name>', 'name of the new image')
     .option('--store <store>', 'name, host/name or id of the store to use')
     .option('--no-wait', 'do not wait for the end');
+  named('fetch', 'fetch a failed download or clone once more, in its place')
+    .option('--no-wait', 'do not wait for the end')
+    .action(async (text, options) => {
+      const { fetchImage } = await import('./commands/image-create.ts');
+      outcome.code = await fetchImage(text, { ...globals(), ...options });
+    });
   addPlacementOptions(clone).action(async (text, name, options) => {
     const { cloneImage } = await import('./commands/image-create.ts');
     outcome.code = await cloneImage(text, name, { ...globals(), ...options });

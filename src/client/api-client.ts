@@ -158,6 +158,10 @@ export class ApiClient {
     const body = storeId === undefined ? {} : { storeId };
     return this.#call({ method: 'POST', path: `/images/${segment(id)}/copies`, body, answer: taskResource });
   }
+  /** A failed download or clone, once more in its place. */
+  fetchImage(id: string): Promise<ImageResource> {
+    return this.#call({ method: 'POST', path: `/images/${segment(id)}/fetch`, answer: imageResource });
+  }
   /** Removes these Copies, all or none. */
   cleanup(id: string, copyIds: readonly string[]): Promise<ImageResource> {
     const path = `/images/${segment(id)}/cleanup`;

@@ -173,7 +173,7 @@ export const configSchema = z.object({
         .array(allowed)
         .default([])
         .describe(
-          'Where downloads may go besides the public internet: networks (10.0.0.0/8), addresses, host names (mirror.lab, *.lab).',
+          'Where downloads may go besides the public internet: networks (10.0.0.0/8), addresses, host names (mirror.lab, *.lab). Control refuses addresses at once by its own list, agents judge what a name leads to by theirs.',
         ),
     })
     .prefault({}),

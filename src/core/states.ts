@@ -28,13 +28,16 @@ export const imageStates = stateTable('image', 'pending', {
   deleted: [],
 });
 
-/** `unknown`: the bytes changed or the host is away; nothing may be concluded. `removing`: marked, bytes not gone yet. */
+/**
+ * `unknown`: the bytes changed or the host is away; nothing may be concluded; a `failed` one whose file came back,
+ * too. `removing`: marked, bytes not gone yet.
+ */
 export const copyStates = stateTable('copy', 'pending', {
   pending: ['in-progress', 'ready', 'failed', 'removing'],
   'in-progress': ['ready', 'failed', 'removing'],
   ready: ['unknown', 'failed', 'removing'],
   unknown: ['ready', 'failed', 'removing'],
-  failed: ['in-progress', 'removing'],
+  failed: ['in-progress', 'unknown', 'removing'],
   removing: ['removed'],
   removed: [],
 });

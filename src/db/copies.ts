@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { isTerminal, statesOf, taskStates } from '../core/states.ts';
-import type { CopyRecords } from '../service/control/ports.ts';
+import type { CopyRecords } from '../service/control/copy-ports.ts';
 import { copyQuery } from './images.ts';
 import { copyOf } from './rows.ts';
 import type { Tables } from './tables.ts';
@@ -56,8 +56,18 @@ function places(db: Kysely<Tables>): Pick<CopyRecords, 'of' | 'inUse'> {
   };
 }
 
-function leaving(db: Kysely<Tables>): Pick<CopyRecords, 'leaving'> {
+function leaving(db: Kysely<Tables>): Pick<CopyRecords, 'leaving' | 'known'> {
   return {
+    known: async (imageId, ids) => {
+      if (ids.length === 0) return new Set();
+      const rows = await db
+        .selectFrom('copies')
+        .select('id')
+        .where('image_id', '=', imageId)
+        .where('id', 'in', [...ids])
+        .execute();
+      return new Set(rows.map((row) => row.id));
+    },
     leaving: async (place, limit) => {
       const rows = await copyQuery(db)
         .clearOrderBy()
@@ -80,7 +90,7 @@ function leaving(db: Kysely<Tables>): Pick<CopyRecords, 'leaving'> {
   };
 }
 
-function checks(db: Kysely<Tables>): Pick<CopyRecords, 'away' | 'toCheck' | 'setChecked'> {
+function checks(db: Kysely<Tables>): Pick<CopyRecords, 'away' | 'toCheck' | 'setChecked' | 'setAbsent'> {
   return {
     away: async (before, limit) => {
       const rows = await copyQuery(db)
@@ -95,13 +105,16 @@ function checks(db: Kysely<Tables>): Pick<CopyRecords, 'away' | 'toCheck' | 'set
       const rows = await copyQuery(db)
         .clearOrderBy()
         .where('s.host_id', '=', hostId)
-        .where('c.state', 'in', ['ready', 'unknown'])
+        .where(sql<boolean>`(c.state in ('ready', 'unknown') or (c.state = 'failed' and c.absent))`)
         .where((of) => of.or([of('c.checked_at', 'is', null), of('c.checked_at', '<', before)]))
         .select('ci.state as image_state')
         .orderBy('c.checked_at', (order) => order.asc().nullsFirst())
         .limit(limit)
         .execute();
       return rows.map((row) => ({ ...copyOf(row), imageState: row.image_state }));
+    },
+    setAbsent: async (id, absent) => {
+      await db.updateTable('copies').set({ absent }).where('id', '=', id).execute();
     },
     setChecked: async (ids, at) => {
       if (ids.length === 0) return;

@@ -116,7 +116,7 @@ function writes(db: Kysely<Tables>): Pick<TaskRecords, Writes> {
     },
     setResult: async (id, result) => {
       await change(id)
-        .set({ result: JSON.stringify(result) })
+        .set({ result: sql`coalesce(result, '{}'::jsonb) || ${JSON.stringify(result)}::jsonb` })
         .execute();
     },
   };

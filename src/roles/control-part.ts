@@ -12,6 +12,8 @@ import { isDue } from '../host/membership.ts';
 import { startPostgres } from '../host/postgres.ts';
 import { ownNames, type TlsKeys } from '../host/tls.ts';
 import { connectRemoteAgent } from '../links/agent-link.ts';
+import { addressGuard } from '../links/url/address-guard.ts';
+import { urlRefusal } from '../links/url/url-refusal.ts';
 import { ensureAdminToken } from '../service/control/accounts.ts';
 import { type Control, createControl } from '../service/control/control.ts';
 import type { Joining } from '../service/control/joining.ts';
@@ -55,12 +57,14 @@ export async function openControl(options: ControlPartOptions): Promise<ControlP
   const authority = await authorityOf(database);
   const keys = await ownKeys(authority, config, stack);
   const agentUrls: string[] = [];
+  const guard = addressGuard({ allow: config.downloads.allow, own: () => [] });
   const control = createControl({
     db: database.db,
     waker: database.waker,
     bus: config.databaseUrl === '' ? undefined : database.bus,
     config: { uploads: config.uploads, copies: config.copies, limits: config.limits },
     randomId: randomUUID,
+    urlRefusal: (url) => urlRefusal(url, guard),
     now: () => new Date(),
     log,
     dial: (address, trouble) =>

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import type { ApiClient } from '../../client/api-client.ts';
 import { nameFromUrl } from '../../client/url-text.ts';
-import type { ImageCreate } from '../../contract/api/image.ts';
+import type { ImageCreate, ImageResource } from '../../contract/api/image.ts';
 import { HawserError } from '../../core/errors.ts';
 import { type Connected, connected } from '../connect.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -12,9 +13,12 @@ import { type GlobalOptions, Interrupted, note, print, printJson } from '../term
 import { formatBytes, printable } from '../text.ts';
 import { follow } from './task.ts';
 
-export interface CreateOptions extends GlobalOptions, PlacementOptions {
-  readonly store?: string;
+interface WaitOptions extends GlobalOptions {
   readonly wait: boolean;
+}
+
+export interface CreateOptions extends WaitOptions, PlacementOptions {
+  readonly store?: string;
 }
 
 export interface ImportOptions extends CreateOptions {
@@ -67,6 +71,18 @@ async function create({ api }: Connected, body: ImageCreate, options: CreateOpti
     { ...body, ...(storeId === undefined ? {} : { storeId }), ...(placement === undefined ? {} : { placement }) },
     randomUUID(),
   );
+  return await followMade(api, image, options);
+}
+
+/** `hawser image fetch IMAGE`: a failed download or clone once more, in its place. Resolves with the exit code. */
+export async function fetchImage(text: string, options: WaitOptions): Promise<number> {
+  return await connected(options, async ({ api }) => {
+    const { id } = await findImage(api, text, (image) => image.state === 'failed');
+    return await followMade(api, await api.fetchImage(id), options);
+  });
+}
+
+async function followMade(api: ApiClient, image: ImageResource, options: WaitOptions): Promise<number> {
   if (!options.wait || image.taskId === null) {
     if (options.json === true) printJson(image);
     else print(image.id);
@@ -75,7 +91,11 @@ async function create({ api }: Connected, body: ImageCreate, options: CreateOpti
   try {
     const code = await follow(api, await api.task(image.taskId), options);
     if (code !== exitCodes.ok) {
-      note(`The image stays, failed, to be looked at. To remove it: hawser image rm ${image.id.slice(0, 8)}`, options);
+      const id = image.id.slice(0, 8);
+      note(
+        `The image stays, failed. Once more: hawser image fetch ${id}. To remove it: hawser image rm ${id}`,
+        options,
+      );
       return code;
     }
   } catch (error) {

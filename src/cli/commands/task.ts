@@ -53,7 +53,9 @@ export async function showTask(text: string, options: GlobalOptions): Promise<vo
       ['status', task.status],
       ['cause', task.cause ?? ''],
       ['done', `${formatBytes(task.doneBytes)}${total}`],
-      ['result', task.result === null ? '' : JSON.stringify(task.result)],
+      ['from', textOf(task.result?.from)],
+      ['to', textOf(task.result?.to)],
+      ['result', resultText(task.result)],
       ['actions', task.actions.join(', ')],
       ['owner', task.owner],
       ['created', task.createdAt],
@@ -64,6 +66,16 @@ export async function showTask(text: string, options: GlobalOptions): Promise<vo
       print(`  ${at}  ${to}${cause === null ? '' : ` (${cause})`}  ${printable(status)}`);
     }
   });
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+/** What is not said otherwise. */
+function resultText(result: TaskResource['result']): string {
+  const { from: _from, to: _to, ...rest } = result ?? {};
+  return Object.keys(rest).length === 0 ? '' : JSON.stringify(rest);
 }
 
 export async function watchTask(text: string, options: GlobalOptions): Promise<number> {

@@ -115,6 +115,8 @@ export function copyRoutes(app: FastifyInstance, { useCases: { copies } }: ApiSc
     },
   );
 
+  fetchRoute(app, copies);
+
   typed(app).post(
     '/images/:id/copies',
     {
@@ -142,13 +144,32 @@ export function copyRoutes(app: FastifyInstance, { useCases: { copies } }: ApiSc
         tags,
         summary: 'Remove these Copies, all or none',
         description:
-          'Refused as `in-use`, `conflict` (fewer than its minimum would be left) or `last-copy` (it could not be fetched again).',
+          'Repeatable: those that are gone already need nothing. Refused as `in-use`, `conflict` (fewer than its minimum would be left) or `last-copy` (it could not be fetched again).',
         params: idParams,
         body: cleanupRequest,
         response: { 200: imageResource, ...problems },
       },
     },
     async (request) => imageResourceOf(await copies.cleanup(actorOf(request), request.params.id, request.body.copyIds)),
+  );
+}
+
+function fetchRoute(app: FastifyInstance, copies: ApiScope['useCases']['copies']): void {
+  typed(app).post(
+    '/images/:id/fetch',
+    {
+      schema: {
+        operationId: 'fetchImage',
+        tags,
+        summary: 'Fetch a failed download or clone once more, in its place',
+        description:
+          'Follow its Task. One that is being fetched already stays so. One that was ready once gets the very same bytes only. `conflict` for what is ready, and for what was uploaded: nobody else has its bytes.',
+        params: idParams,
+        response: { 202: imageResource, ...problems },
+      },
+    },
+    async (request, reply) =>
+      reply.code(202).send(imageResourceOf(await copies.fetch(actorOf(request), request.params.id))),
   );
 }
 

@@ -57,6 +57,7 @@ const routes = [
   'post /images/{id}/cleanup',
   'post /images/{id}/copies',
   'post /images/{id}/digest',
+  'post /images/{id}/fetch',
   'post /images/{id}/verify',
   'post /join-tokens',
   'post /session',

@@ -1,3 +1,4 @@
+import type { HawserError } from '../../core/errors.ts';
 import type { Agents } from './agents.ts';
 import type { ChangeHub } from './changes.ts';
 import type { LiveUploads } from './live.ts';
@@ -19,6 +20,8 @@ export interface Context {
   /** 0 ≤ x < 1 */
   readonly chance: () => number;
   readonly now: () => Date;
+  /** Why nothing may be fetched from a URL, as far as its text tells; the agent judges what its name leads to. */
+  readonly urlRefusal?: ((url: string) => HawserError | undefined) | undefined;
   readonly log: Log;
 }
 

@@ -34,6 +34,8 @@ export interface ControlOptions {
   readonly randomId: () => string;
   readonly now: () => Date;
   readonly log: Log;
+  /** As the context has it; without it every http and https URL is left to the agents. */
+  readonly urlRefusal?: Context['urlRefusal'];
   /** 0 ≤ x < 1, for the choice of a Store. */
   readonly chance?: (() => number) | undefined;
   /** Other controls on the same database are heard over it. */

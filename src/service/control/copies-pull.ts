@@ -2,9 +2,10 @@ import type { AgentRequest, UploadReport } from '../../contract/link.ts';
 import { type ErrorCode, errorCatalogue, isErrorCode, isHawserError, toHawserError } from '../../core/errors.ts';
 import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
+import type { CopyPlace } from './copy-ports.ts';
 import { endUpload } from './ending.ts';
 import { sealFetched } from './finish.ts';
-import type { CopyPlace, UploadRow } from './ports.ts';
+import type { UploadRow } from './ports.ts';
 import type { Tickets } from './tickets.ts';
 import { touchUpload } from './views.ts';
 import { verifyCopy } from './work.ts';
@@ -115,13 +116,24 @@ export class Pulls {
       if (source === undefined) return;
       const { id: uploadId, generation } = row;
       await agents.of(row.hostId).call('startPull', { uploadId, generation, source: source.pull }, this.#ending.signal);
-      await db.move('tasks', row.taskId, 'RUNNING', { from: ['INITIATED', 'PAUSED'], status: `From ${source.from}` });
+      await this.#tellRoute(row, source.from);
       touchUpload(this.#context, row);
     } catch (error) {
       if (isUnreachable(error)) throw error;
       const { code, message } = toHawserError(error);
       await this.#failed(row, { code, message }, 'ours');
     }
+  }
+
+  /** From where to where, while it runs (a first report may have been quicker than we) and afterwards. */
+  async #tellRoute(row: UploadRow, from: string): Promise<void> {
+    const { db } = this.#context;
+    const store = await db.stores.find(row.storeId);
+    const to = store === undefined ? 'a store that is gone' : `${store.name} on ${store.hostName}`;
+    await db.tasks.setResult(row.taskId, { from, to });
+    const status = `From ${from} to ${to}`;
+    if (await db.move('tasks', row.taskId, 'RUNNING', { from: ['INITIATED', 'PAUSED'], status })) return;
+    if ((await db.tasks.find(row.taskId))?.state === 'RUNNING') await db.tasks.setStatus(row.taskId, status, null);
   }
 
   /** The agent tries again by itself; but when the host that it reads from is gone, another one may have it. */

@@ -2,7 +2,7 @@ import type { CopyReport } from '../../contract/link.ts';
 import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
 import { loseCopy } from './copies-guard.ts';
-import type { CopyToCheck } from './ports.ts';
+import type { CopyToCheck } from './copy-ports.ts';
 import { touchPlace } from './views.ts';
 import { verifyCopy } from './work.ts';
 
@@ -42,6 +42,7 @@ export async function recheckHost(
 }
 
 async function judge(context: Context, copy: CopyToCheck, report: CopyReport): Promise<void> {
+  if (copy.state === 'failed') return report.state === 'sealed' ? cameBack(context, copy, report) : undefined;
   switch (report.state) {
     case 'sealed':
       if (report.fingerprint === copy.fingerprint) return foundGood(context, copy);
@@ -52,6 +53,22 @@ async function judge(context: Context, copy: CopyToCheck, report: CopyReport): P
     case 'unreachable':
       return change(context, copy, `The store ${copy.storeName} cannot be read now.`);
   }
+}
+
+/** Its file was gone: what lies there now is compared with what was there before it counts again. */
+async function cameBack(context: Context, copy: CopyToCheck, { fingerprint }: CopyReport): Promise<void> {
+  const back = await context.db.transaction(async (tx) => {
+    const image = await tx.images.lock(copy.imageId);
+    // One that is just filled anew does not need it, and removes it in the end.
+    if (image?.state !== 'ready' && image?.state !== 'failed') return false;
+    const status = 'Its file is there again; it is being compared.';
+    if (!(await tx.move('copies', copy.id, 'unknown', { from: ['failed'], status }))) return false;
+    await tx.copies.setAbsent(copy.id, false);
+    return true;
+  });
+  if (!back) return;
+  tell(context, copy, 'copy.reappeared');
+  await verifyCopy(context, copy.imageId, copy.id, fingerprint);
 }
 
 async function foundGood(context: Context, copy: CopyToCheck): Promise<void> {
@@ -77,7 +94,9 @@ async function lost(context: Context, copy: CopyToCheck): Promise<void> {
   const status = `The copy on ${copy.storeName} of ${copy.hostName} is gone: its file is not there any more.`;
   const moved = await context.db.transaction(async (tx) => {
     const image = await tx.images.lock(copy.imageId);
-    return image !== undefined && (await loseCopy(tx, image, copy.id, status));
+    if (image === undefined || !(await loseCopy(tx, image, copy.id, status))) return false;
+    await tx.copies.setAbsent(copy.id, true);
+    return true;
   });
   if (moved) tell(context, copy, 'copy.lost');
 }

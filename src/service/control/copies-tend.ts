@@ -4,8 +4,9 @@ import type { Image } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
 import { markRemoving, removeMarked } from './copies-guard.ts';
 import type { Pulls } from './copies-pull.ts';
+import type { CopyPlace } from './copy-ports.ts';
 import { checkQuota, insertInbound, openOnAgent, placeCopy } from './opening.ts';
-import type { ControlDb, CopyPlace } from './ports.ts';
+import type { ControlDb } from './ports.ts';
 import { touchPlace } from './views.ts';
 
 /** What a look at one Image led to. */
@@ -177,44 +178,4 @@ export async function tryCopy(
     tries: await tx.copies.tries(image.id),
   });
   return { uploadId };
-}
-
-/** A download of which no Copy is left: its bytes, the very same, are fetched anew. */
-export async function fetchLost(context: Context, pulls: Pulls, imageId: string): Promise<void> {
-  const uploadId = await context.db.transaction(async (tx) => {
-    const image = await tx.images.lock(imageId);
-    if (image === undefined || image.state !== 'failed' || image.source.kind !== 'url') return undefined;
-    if (image.copies.some((copy) => copy.state !== 'failed' && copy.state !== 'removing')) return undefined;
-    const ids = { uploadId: context.randomId(), taskId: context.randomId() };
-    const reserved = Math.max(0, ...image.copies.map((copy) => copy.storedSize ?? 0));
-    const placed = await placeCopy(context, tx, { reserve: reserved, placement: image.placement });
-    if (placed.kind === 'refused') {
-      await tx.images.setStatus(
-        imageId,
-        `No copy is left, and it cannot be fetched again now. ${placed.error.message}`,
-      );
-      return undefined;
-    }
-    await tx.images.setFetching(imageId, ids);
-    await tx.images.setStatus(imageId, '');
-    await tx.move('images', imageId, 'in-progress', { status: 'Its copies were lost; it is fetched again.' });
-    await insertInbound(context, tx, {
-      ...ids,
-      imageId,
-      owner: image.owner,
-      purpose: 'fill',
-      source: image.source,
-      task: { kind: 'download', status: 'Its copies were lost; it is fetched again' },
-      declaredSize: null,
-      reserved,
-      format: image.format,
-      expectedDigest: image.digests.find((digest) => digest.algorithm === 'tree-sha256') ?? image.expectedDigest,
-      fingerprint: null,
-      store: placed.store,
-      tries: 0,
-    });
-    return ids.uploadId;
-  });
-  if (uploadId !== undefined) await beginFetch(context, pulls, uploadId);
-  context.changes.touch('image', imageId);
 }

@@ -1,9 +1,10 @@
 import { toHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
 import { giveUpAway } from './copies-away.ts';
+import { fetchLost } from './copies-fetch.ts';
 import type { Pulls } from './copies-pull.ts';
 import { recheckHost } from './copies-recheck.ts';
-import { fetchLost, tendImage } from './copies-tend.ts';
+import { tendImage } from './copies-tend.ts';
 import { touchPlace } from './views.ts';
 
 /** Without a reason to look sooner, everything is looked at so often. */
@@ -115,10 +116,10 @@ export class Upkeep {
       changes.touch('image', copy.imageId);
       touchPlace(this.#context, copy);
     }
-  }
     for (const upload of await db.uploads.awayPulls(before, PAGE)) {
       await this.#each(upload.imageId, () => giveUpAway(this.#context, upload));
     }
+  }
 
   async #recheck(): Promise<void> {
     const { agents, config, now, db } = this.#context;

@@ -1,19 +1,11 @@
 import { HawserError } from '../../core/errors.ts';
 import type { Actor, Image } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
+import { contentOf, fetchAgain } from './copies-fetch.ts';
 import { markRemoving, removeMarked } from './copies-guard.ts';
 import type { Pulls } from './copies-pull.ts';
 import { beginFetch, tryCopy } from './copies-tend.ts';
-import {
-  checkQuota,
-  checkSize,
-  claimKey,
-  insertInbound,
-  KeyQueue,
-  openOnAgent,
-  pickStore,
-  wholePlacement,
-} from './opening.ts';
+import { checkQuota, claimKey, insertInbound, KeyQueue, openOnAgent, pickStore, wholePlacement } from './opening.ts';
 import type { ControlDb } from './ports.ts';
 import type { Tickets } from './tickets.ts';
 import type { CopyUseCases, CreateImage } from './use-cases.ts';
@@ -38,6 +30,17 @@ export function createCopies(context: Context, { pulls, tickets }: CopyParts): C
         context.changes.touch('image', imageId);
       }
       return taskView(context, visible(actor, await db.tasks.find(taskId), 'task'));
+    },
+    fetch: async (actor, imageId) => {
+      const upload = await fetchAgain(context, actor, imageId);
+      if (upload !== undefined) {
+        await openOnAgent(context, upload, false);
+        pulls.start(upload);
+        await db.audit.append({ actor: actor.user, action: 'image.fetch', subject: imageId });
+        await removeMarked(context, imageId);
+        touchUpload(context, upload);
+      }
+      return imageView(context, visible(actor, await db.images.find(imageId), 'image'));
     },
     cleanup: async (actor, imageId, copyIds) => {
       await db.transaction((tx) => cleanupIn(tx, actor, imageId, copyIds));
@@ -73,7 +76,7 @@ async function record(context: Context, tx: ControlDb, actor: Actor, request: Cr
   const { idempotencyKey, digest, ...words } = request;
   const known = await claimKey(tx, { user: actor.user, key: idempotencyKey, digest, words }, uploadId);
   if (known !== undefined) return { kind: 'known', uploadId: known };
-  const from = await contentOf(context, tx, actor, request);
+  const from = await contentOf(context, tx, actor, request.source);
   const placement = wholePlacement(request.placement);
   const { reserved, size } = from;
   const store = await pickStore(context, tx, { reserve: reserved, placement, storeId: request.storeId });
@@ -103,32 +106,6 @@ async function record(context: Context, tx: ControlDb, actor: Actor, request: Cr
     tries: 0,
   });
   return { kind: 'made', uploadId };
-}
-
-/** What is known of the content before it is fetched. Bytes. */
-async function contentOf(context: Context, tx: ControlDb, actor: Actor, { source }: CreateImage) {
-  if (source.kind === 'url') {
-    mustBeFetchable(source.url);
-    return { size: null, reserved: 0, format: 'auto' } as const;
-  }
-  const image = visible(actor, await tx.images.find(source.imageId), 'image');
-  const ready = image.copies.filter((copy) => copy.state === 'ready');
-  if (image.state !== 'ready' || image.size === null || ready.length === 0) {
-    throw new HawserError('conflict', `Only a ready image can be cloned; "${image.name}" is ${image.state}.`);
-  }
-  checkSize(context, image.size);
-  const reserved = Math.max(...ready.map((copy) => copy.storedSize ?? 0));
-  return { size: image.size, reserved, format: image.format };
-}
-
-/** The agent looks at the address itself, at the moment it connects. */
-function mustBeFetchable(text: string): void {
-  const url = URL.parse(text);
-  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && url.host !== '') return;
-  throw new HawserError(
-    'bad-request',
-    `An image is downloaded from an http:// or https:// URL; this one is ${url === null ? 'none' : `${url.protocol}//`}.`,
-  );
 }
 
 interface Added {
@@ -164,16 +141,11 @@ async function addIn(
 async function cleanupIn(tx: ControlDb, actor: Actor, imageId: string, copyIds: readonly string[]): Promise<void> {
   const image = visible(actor, await tx.images.lock(imageId), 'image');
   if (image.state === 'deleted') throw new HawserError('not-found', 'There is no such image; it was removed.');
-  const victims = copyIds.map((id) => image.copies.find((copy) => copy.id === id));
-  if (victims.includes(undefined)) {
-    throw new HawserError('not-found', `"${image.name}" has no such copy (any more); look at its copies again.`);
+  const known = await tx.copies.known(imageId, copyIds);
+  if (copyIds.some((id) => !known.has(id))) {
+    throw new HawserError('not-found', `"${image.name}" never had such a copy; look at its copies again.`);
   }
-  const staying = victims.filter((copy) => copy !== undefined && copy.state !== 'removing');
-  const status = `Removed by ${actor.user}`;
-  await markRemoving(
-    tx,
-    image,
-    staying.filter((copy) => copy !== undefined),
-    status,
-  );
+  // Those that are gone, or going, need nothing more: the same cleanup again succeeds.
+  const staying = image.copies.filter((copy) => copyIds.includes(copy.id) && copy.state !== 'removing');
+  await markRemoving(tx, image, staying, `Removed by ${actor.user}`);
 }

@@ -216,7 +216,9 @@ async function recordCopied(tx: ControlDb, upload: UploadRow): Promise<undefined
   await tx.move('copies', upload.copyId, 'ready', { status: '' });
   await tx.move('images', upload.imageId, 'ready', { from: ['failed'], status: '' });
   await tx.move('tasks', upload.taskId, 'RUNNING', { from: ['INITIATED'] });
-  await tx.move('tasks', upload.taskId, 'SUCCESS', { status: 'Copied' });
+  const route = (await tx.tasks.find(upload.taskId))?.result;
+  const status = typeof route?.from === 'string' ? `Copied from ${route.from} to ${route.to}` : 'Copied';
+  await tx.move('tasks', upload.taskId, 'SUCCESS', { status });
 }
 
 async function recordVerdict(tx: ControlDb, upload: UploadRow, sealed: Sealed): Promise<Work | undefined> {

@@ -1,7 +1,7 @@
 import { removalRefusal } from '../../core/guards.ts';
 import type { Host, StoreRecord } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
-import type { LeavingCopy } from './ports.ts';
+import type { LeavingCopy } from './copy-ports.ts';
 
 /** So many Copies are looked at for a reason; those that are known to be stuck come first. */
 const LOOKED_AT = 5;

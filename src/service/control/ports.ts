@@ -16,6 +16,7 @@ import type {
   UploadSource,
 } from '../../core/nouns.ts';
 import type { CopyState, ImageState, TaskState, UploadState } from '../../core/states.ts';
+import type { CopyRecords } from './copy-ports.ts';
 import type { HostRecords, HostSeen } from './host-ports.ts';
 import type { ImageQuery, StoreChange, TaskQuery, UploadQuery } from './use-cases.ts';
 
@@ -126,61 +127,6 @@ export interface NewCopy {
   readonly key: string;
 }
 
-/** A Copy with what is known of its place. */
-export interface CopyPlace extends Copy {
-  /** The host's agent is heard, and its Store can be used. */
-  readonly online: boolean;
-  /** Its Store or Host is being emptied. */
-  readonly evicting: boolean;
-}
-
-/** Copies beyond one: how they are made, moved, looked at. Rows are locked through their Image. */
-export interface CopyRecords {
-  /** Those that were not removed, oldest first. */
-  of(imageId: string): Promise<readonly CopyPlace[]>;
-  /**
-   * Ready Images with too few Copies, damaged ones, ones to move away, or a status to look at again; in the
-   * order of ids from behind `after`. Those whose last attempt is to be repeated later are left out.
-   */
-  imagesToTend(at: Date, after: string | undefined, limit: number): Promise<readonly string[]>;
-  /** Failed downloads that were ready once, whose last fetch succeeded, and of which no Copy is left. */
-  lostDownloads(limit: number): Promise<readonly string[]>;
-  /** Ids of the Copies of an Image that a live Task reads or that another Copy is made from now. */
-  inUse(imageId: string): Promise<ReadonlySet<string>>;
-  /** Further Copies, open or finishing, that are fetched by hosts which were not heard of since `before`. */
-  awayPulls(before: Date, limit: number): Promise<readonly UploadRow[]>;
-  /** Ready ones on hosts that were not heard of since `before`. */
-  away(before: Date, limit: number): Promise<readonly Copy[]>;
-  /** Ready and unknown ones on a host that were not looked at since `before`, longest ago first. */
-  toCheck(hostId: string, before: Date, limit: number): Promise<readonly CopyToCheck[]>;
-  setChecked(ids: readonly string[], at: Date): Promise<void>;
-  /** Those on a Host or Store, the ones with a reason to stay first. */
-  leaving(
-    place: { readonly hostId: string } | { readonly storeId: string },
-    limit: number,
-  ): Promise<readonly LeavingCopy[]>;
-  /** How often the making of the newest Copy of an Image was tried in vain. */
-  tries(imageId: string): Promise<number>;
-  tried(copyId: string): Promise<number>;
-  setRetry(copyId: string, tries: number, retryAt: Date | null): Promise<void>;
-  /** Takes the right to have an unfinished Copy fetched, for so long; one caller gets it. */
-  claimPull(copyId: string, at: Date, seconds: number): Promise<boolean>;
-}
-export interface CopyToCheck extends Copy {
-  readonly imageState: ImageState;
-}
-/** A Copy on what is being emptied. */
-export interface LeavingCopy {
-  readonly id: string;
-  readonly imageId: string;
-  readonly state: CopyState;
-  readonly imageState: ImageState;
-  /** Why a Copy of it cannot be made, as it was found last. */
-  readonly imageStatus: string;
-  /** Its host is heard. */
-  readonly online: boolean;
-}
-
 /** What the agent has still to be told about an Upload that ended. */
 export type UploadDuty = 'discard' | 'forget';
 
@@ -201,6 +147,8 @@ export interface UploadRecords {
   liveOf(imageId: string): Promise<readonly UploadRow[]>;
   /** Open ones that this host's agent fetches by itself and whose time to be tried (again) has come. */
   duePulls(hostId: string, at: Date): Promise<readonly UploadRow[]>;
+  /** Further Copies, open or finishing, that are fetched by hosts which were not heard of since `before`. */
+  awayPulls(before: Date, limit: number): Promise<readonly UploadRow[]>;
   /** How many further Copies each host is fetching. */
   copyPulls(): Promise<ReadonlyMap<string, number>>;
   setFrom(id: string, copyId: string | null): Promise<void>;
@@ -285,6 +233,7 @@ export interface TaskRecords {
   setForget(id: string, forget: boolean): Promise<void>;
   setProgress(id: string, doneBytes: number, totalBytes: number): Promise<void>;
   setStatus(id: string, status: string, cause: string | null): Promise<void>;
+  /** What it had before stays, where it is not said anew. */
   setResult(id: string, result: Readonly<Record<string, unknown>>): Promise<void>;
 }
 export interface NewTask {

@@ -157,7 +157,12 @@ export interface CopyUseCases {
   create(actor: Actor, request: CreateImage): Promise<Image>;
   /** One more Copy, on this Store or a chosen one. Answers the Task; the one under way when there is one. */
   add(actor: Actor, imageId: string, storeId: string | undefined): Promise<Task>;
-  /** Removes these Copies, all or none. Throws `last-copy`, `in-use`, `conflict` as core/guards says. */
+  /**
+   * Fetches a failed download or clone once more, in its place; what is being fetched already stays so. Throws
+   * `conflict` for what is ready, and for what came from a person.
+   */
+  fetch(actor: Actor, imageId: string): Promise<Image>;
+  /** Removes these Copies, all or none; those that are gone already need nothing. Throws `last-copy`, `in-use`, `conflict` as core/guards says. */
   cleanup(actor: Actor, imageId: string, copyIds: readonly string[]): Promise<Image>;
 }
 

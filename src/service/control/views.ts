@@ -13,17 +13,20 @@ export function uploadView(context: Context, row: UploadRow): Upload {
   // Once it is sealed the row knows better: reports come a moment later.
   const live = row.state === 'sealed' ? undefined : context.live.get(row.id);
   if (live === undefined) return upload;
-  return { ...upload, receivedBytes: live.receivedBytes, zeroBytes: live.zeroBytes };
+  const declaredSize = upload.declaredSize ?? live.declaredSize;
+  return { ...upload, declaredSize, receivedBytes: live.receivedBytes, zeroBytes: live.zeroBytes };
 }
 
 export function imageView(context: Context, image: Image): Image {
   const arrives = (copy: Copy) => copy.state === 'pending' || copy.state === 'in-progress';
   if (!image.copies.some(arrives)) return image;
+  const filling = image.uploadId === null ? undefined : context.live.get(image.uploadId);
+  const declaredSize = image.declaredSize ?? filling?.declaredSize ?? null;
   const copies = image.copies.map((copy) => {
     const live = arrives(copy) ? context.live.ofCopy(copy.id) : undefined;
     return live === undefined ? copy : { ...copy, doneBytes: live.receivedBytes };
   });
-  return { ...image, copies };
+  return { ...image, declaredSize, copies };
 }
 
 export function taskView(context: Context, row: TaskRow): Task {
@@ -33,6 +36,8 @@ export function taskView(context: Context, row: TaskRow): Task {
   return {
     ...task,
     doneBytes: live?.receivedBytes ?? row.doneBytes,
+    // A server tells how long a download is only when it has begun.
+    totalBytes: row.totalBytes ?? live?.declaredSize ?? null,
     rate: live !== undefined && row.state === 'RUNNING' ? context.live.rate(live.uploadId, context.now()) : null,
     actions: actionsOf(row),
   };

@@ -245,7 +245,9 @@ async function endTask(
       await tx.move('images', image.id, 'ready', { from: ['verifying'], status: '' });
     } else if (task.work?.fingerprint !== undefined) {
       await tx.images.setCopyStored(copy.id, copy.storedSize ?? 0, task.work.fingerprint);
-      await tx.move('copies', copy.id, 'ready', { from: ['unknown'], status: '' });
+      const good = await tx.move('copies', copy.id, 'ready', { from: ['unknown'], status: '' });
+      // It had failed because this file was gone.
+      if (good && image.readyAt !== null) await tx.move('images', image.id, 'ready', { from: ['failed'], status: '' });
     }
   });
   await told(context, task);

@@ -84,6 +84,7 @@ export const calls = {
     request<ImageResource>('POST', '/images', { body, headers: { 'idempotency-key': key } }),
   addCopy: (id: string, storeId: string | undefined) =>
     request<TaskResource>('POST', `/images/${id}/copies`, { body: storeId === undefined ? {} : { storeId } }),
+  fetchImage: (id: string) => request<ImageResource>('POST', `/images/${id}/fetch`),
   removeCopies: (id: string, copyIds: readonly string[]) =>
     request<ImageResource>('POST', `/images/${id}/cleanup`, { body: { copyIds } }),
   removeImage: (id: string) => request<void>('DELETE', `/images/${id}`),

@@ -1,10 +1,13 @@
 import { Button, Group, Text } from '@mantine/core';
 import { IconUpload, IconWorldDownload } from '@tabler/icons-react';
+import { useMutation, useQueryClient } from '@tanstack/react-query';
 import type { ImageResource } from '../../../src/contract/api/image.ts';
+import { calls } from '../api/calls.ts';
 import { Bar } from '../parts/bar.tsx';
+import { complain } from '../parts/complain.ts';
 import { percent } from '../parts/numbers.ts';
 import { ImageStateBadge } from '../parts/state-badge.tsx';
-import { openCreateDialog, openImportDialog } from '../uploads/create-dialog.ts';
+import { openCreateDialog } from '../uploads/create-dialog.ts';
 import { doneBytesOf } from './image-table.tsx';
 
 /** Where an Image stands and why; a failed one says what to do. */
@@ -33,26 +36,32 @@ export function StateCard({ image }: { readonly image: ImageResource }) {
   );
 }
 
+/** What a person can do about a failed one: nobody but they has the bytes of an upload. */
 function Again({ image }: { readonly image: ImageResource }) {
-  const { source } = image;
-  return (
-    <Group gap="xs">
-      {source.kind === 'url' && (
-        <Button
-          variant="default"
-          leftSection={<IconWorldDownload size={16} aria-hidden="true" />}
-          onClick={() => openImportDialog({ url: source.url, name: image.name })}
-        >
-          Download anew
-        </Button>
-      )}
+  const client = useQueryClient();
+  const fetch = useMutation({
+    mutationFn: () => calls.fetchImage(image.id),
+    onSuccess: (changed) => client.setQueryData(['image', image.id], changed),
+    onError: complain,
+  });
+  if (image.source.kind === 'client') {
+    return (
       <Button
         leftSection={<IconUpload size={16} aria-hidden="true" />}
         onClick={() => openCreateDialog([], { imageId: image.id, name: image.name })}
       >
         Retry Upload
       </Button>
-    </Group>
+    );
+  }
+  return (
+    <Button
+      leftSection={<IconWorldDownload size={16} aria-hidden="true" />}
+      loading={fetch.isPending}
+      onClick={() => fetch.mutate()}
+    >
+      {image.source.kind === 'url' ? 'Download anew' : 'Clone anew'}
+    </Button>
   );
 }
 
@@ -61,6 +70,6 @@ const stateText: Record<ImageResource['state'], string> = {
   'in-progress': 'Bytes are arriving.',
   verifying: 'All bytes are here; the expected digest is being computed.',
   ready: 'Whole, checked, and unchangeable from now on.',
-  failed: 'It did not arrive. Upload it again.',
+  failed: 'It did not arrive.',
   deleted: 'It was deleted.',
 };

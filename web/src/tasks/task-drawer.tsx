@@ -69,7 +69,8 @@ function Detail({ task }: { readonly task: TaskResource }) {
 }
 
 function Facts({ task }: { readonly task: TaskResource }) {
-  const result = task.result === null ? [] : Object.entries(task.result).filter(([, value]) => !isEmptyList(value));
+  const { from: _from, to: _to, ...rest } = task.result ?? {}; // the route says these
+  const result = Object.entries(rest).filter(([, value]) => !isEmptyList(value));
   return (
     <Stack gap={4}>
       {task.imageId !== null && (

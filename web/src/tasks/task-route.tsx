@@ -15,7 +15,10 @@ export function TaskRoute({ task }: { readonly task: TaskResource }) {
   const sourceId = upload?.source.kind === 'copy' ? upload.source.imageId : undefined;
   const source = useQuery({ ...queries.image(sourceId ?? ''), enabled: sourceId !== undefined, retry: false }).data;
   if (upload === undefined) return null;
-  const text = `${fromText(upload, source)} → ${toText(upload, stores)}`;
+  const { from, to } = task.result ?? {};
+  // Where it reads from is chosen when it begins, and again when that one is gone.
+  const known = upload.source.kind === 'copy' && typeof from === 'string' ? from : undefined;
+  const text = `${known ?? fromText(upload, source)} → ${typeof to === 'string' ? to : toText(upload, stores)}`;
   return (
     <Text size="sm" className="h-break">
       {text}

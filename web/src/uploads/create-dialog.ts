@@ -11,7 +11,7 @@ export interface CreateDialog {
   readonly files: readonly File[];
   /** Which way it is opened; what else is filled in. */
   readonly way?: CreateWay | undefined;
-  readonly from?: { readonly url?: string; readonly imageId?: string; readonly name: string } | undefined;
+  readonly from?: { readonly imageId: string; readonly name: string } | undefined;
   /** Fill this failed Image again: one file only. */
   readonly again?: { readonly imageId: string; readonly name: string } | undefined;
 }
@@ -20,10 +20,6 @@ export const createDialog = signalStore<CreateDialog>({ opened: false, files: []
 
 export function openCreateDialog(files: readonly File[] = [], again?: CreateDialog['again']): void {
   createDialog.set({ opened: true, files, again });
-}
-
-export function openImportDialog(from: { readonly url: string; readonly name: string }): void {
-  createDialog.set({ opened: true, files: [], way: 'url', from });
 }
 
 export function openCloneDialog(from: { readonly imageId: string; readonly name: string }): void {

@@ -35,7 +35,7 @@ export function CreateWays({ onClose }: { readonly onClose: () => void }) {
         <CreateImageForm onClose={onClose} />
       </Tabs.Panel>
       <Tabs.Panel value="url">
-        <ImportForm url={from?.url ?? ''} onClose={onClose} {...(from?.url === undefined ? {} : { name: from.name })} />
+        <ImportForm onClose={onClose} />
       </Tabs.Panel>
       <Tabs.Panel value="clone">
         <CloneForm onClose={onClose} {...(from?.imageId === undefined ? {} : { of: from.imageId, name: from.name })} />

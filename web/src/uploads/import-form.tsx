@@ -9,16 +9,10 @@ import { PlacementPart } from './placement-part.tsx';
 import { useCreate } from './use-create.ts';
 import { digestComplaint, wishedDigest } from './wished-digest.ts';
 
-interface ImportFormProps {
-  readonly url: string;
-  readonly name?: string;
-  readonly onClose: () => void;
-}
-
 /** From a URL: a host fetches it, this computer may be switched off meanwhile. */
-export function ImportForm({ onClose, ...begin }: ImportFormProps) {
-  const [url, setUrl] = useState(begin.url);
-  const [name, setName] = useState(begin.name);
+export function ImportForm({ onClose }: { readonly onClose: () => void }) {
+  const [url, setUrl] = useState('');
+  const [name, setName] = useState<string>();
   const [format, setFormat] = useState<DeclaredFormat>('auto');
   const [digest, setDigest] = useState('');
   const [unpack, setUnpack] = useState(false);

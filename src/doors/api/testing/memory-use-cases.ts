@@ -51,6 +51,7 @@ export function memoryUseCases(): MemoryUseCases {
         note('copies.add', { id: found(id, ids.image, id), storeId });
         return { ...task, kind: 'replicate' };
       },
+      fetch: async (_actor, id) => found(id, ids.image, image),
       cleanup: async (_actor, id, copyIds) => {
         note('copies.cleanup', { id: found(id, ids.image, id), copyIds });
         return image;
