@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import {
   createServer,
@@ -7,11 +7,13 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
 import { afterEach, expect, test } from 'vitest';
+import { issueKeys, openAuthority } from '../../host/authority.ts';
 import { type RelayRequest, relay } from './relay.ts';
 import { createServer as createDoor } from './server.ts';
 
@@ -324,4 +326,54 @@ test('an agent that listens elsewhere now is asked for again', async () => {
   const { port } = await door(() => ({ url: 'http://127.0.0.1:1/', renewed: async () => ({ url: agent.url }) }));
   const answer = await ask(port, { method: 'PUT', body: Buffer.alloc(100_000) });
   expect([answer.status, answer.body.toString()]).toEqual([200, '100000']);
+});
+
+test('what a host calls its bytes makes them no page of ours', async () => {
+  const agent = await target((_request, response) => {
+    response.writeHead(200, {
+      'content-type': 'text/html',
+      'content-security-policy': "script-src 'unsafe-inline'",
+      'x-content-type-options': 'none',
+      'set-cookie': 'hawser_login=mine',
+    });
+    response.end('<script>steal()</script>');
+  });
+  const { port } = await door((path) => ({ url: `${agent.url}${path}` }));
+  const { headers } = await ask(port);
+  expect(headers).toMatchObject({
+    'content-security-policy': "default-src 'none'; sandbox",
+    'x-content-type-options': 'nosniff',
+    'cross-origin-resource-policy': 'same-origin',
+  });
+  expect(headers['set-cookie']).toBe(undefined);
+});
+
+test('a good certificate for the address is not enough: it must be of the host that is meant', async () => {
+  const authority = await openAuthority(
+    (make) => make(),
+    () => new Date(),
+  );
+  const meant = randomUUID();
+  const listening = async (id: string) => {
+    const keys = await issueKeys(authority, { kind: 'agent', id }, ['127.0.0.1']);
+    const server = createTlsServer(keys, (_request, response) => void response.end('its bytes'));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    started.push({
+      close: async () => {
+        server.closeAllConnections();
+        server.close();
+      },
+    });
+    return `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  const urls = { '/meant': await listening(meant), '/other': await listening(randomUUID()) };
+  const { port } = await door((path) => ({
+    url: urls[path === '/meant' ? '/meant' : '/other'],
+    ca: authority.certificate,
+    hostId: meant,
+  }));
+  expect(await ask(port, { path: '/meant' })).toMatchObject({ status: 200 });
+  const other = await ask(port, { path: '/other', method: 'PUT', body: Buffer.alloc(10) });
+  expect([other.status, JSON.parse(other.body.toString()).code]).toEqual([503, 'unavailable']);
 });

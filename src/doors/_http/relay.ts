@@ -1,9 +1,10 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage, Agent as PlainAgent } from 'node:http';
 import { request as httpsRequest, Agent as TlsAgent } from 'node:https';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import { passedInBuffers } from '../../native/young-garbage.ts';
-import { expectsContinue } from './server.ts';
+import { expectsContinue, securityHeaders } from './server.ts';
 
 /** Where a request is passed on to. */
 export interface RelayTarget {
@@ -15,6 +16,8 @@ export interface RelayTarget {
   readonly ca?: string | undefined;
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
+  /** Whose bytes are meant: an agent chooses the names in its certificate, so one that is of another host is turned away. */
+  readonly hostId?: string | undefined;
   /** Put on an answer that is a success, over what came. */
   readonly answerHeaders?: Readonly<Record<string, string>> | undefined;
 }
@@ -82,7 +85,7 @@ function begin(request: FastifyRequest, reply: FastifyReply, target: RelayTarget
   const { raw } = request;
   const options = { method: request.method, headers: requestHeaders(request, target) };
   const upstream = target.url.startsWith('https:')
-    ? httpsRequest(target.url, { ...options, agent: tls, ca: target.ca, cert: target.cert, key: target.key })
+    ? httpsRequest(target.url, { ...options, agent: tls, ...tlsOf(target) })
     : httpRequest(target.url, { ...options, agent: plain });
   const body = hasBody(raw) ? bodyPump(raw, upstream) : undefined;
   const gone = () => {
@@ -120,6 +123,18 @@ function begin(request: FastifyRequest, reply: FastifyReply, target: RelayTarget
       reject(lost(cause, body?.taken() ?? false));
     });
   });
+}
+
+function tlsOf({ ca, cert, key, hostId }: RelayTarget) {
+  if (hostId === undefined) return { ca, cert, key };
+  const check = (name: string, shown: PeerCertificate) => checkServerIdentity(name, shown) ?? wrongHost(shown, hostId);
+  return { ca, cert, key, checkServerIdentity: check };
+}
+
+/** A certificate that an operator gave the agent says nothing of hosts. */
+function wrongHost({ subject }: PeerCertificate, hostId: string): Error | undefined {
+  if ((subject.OU !== 'agent' && subject.OU !== 'control') || subject.CN === hostId) return undefined;
+  return new HawserError('unavailable', 'Another host answers at the address of the one that keeps these bytes.');
 }
 
 /** The connection exists: before that nothing of the body is taken, so that a refusal costs the client nothing. */
@@ -181,7 +196,7 @@ function passBack(
   const status = answer.statusCode ?? 502;
   reply.hijack();
   exchange.stopBody();
-  response.writeHead(status, { ...passed(answer.headers), ...(status < 300 ? more : {}) });
+  response.writeHead(status, { ...passedBack(answer.headers), ...(status < 300 ? more : {}) });
   // A short rest of a refused body is read out, so that the connection can be kept; a long one lingers (see lingering.ts).
   if (!raw.readableEnded) raw.resume();
   return new Promise((resolve) => {
@@ -233,6 +248,13 @@ function passed(headers: IncomingMessage['headers']): Headers {
     if (value !== undefined && !ownHeaders.has(name) && !named.includes(name)) kept[name] = value;
   }
   return kept;
+}
+
+/** What comes from a host is bytes: whatever it calls them, they are no page of ours and run no script here. */
+function passedBack(headers: IncomingMessage['headers']): Headers {
+  const kept = passed(headers);
+  for (const name of Object.keys(securityHeaders)) delete kept[name];
+  return { ...kept, 'content-security-policy': "default-src 'none'; sandbox" };
 }
 
 function requestHeaders(request: FastifyRequest, { headers }: RelayTarget): Headers {
