@@ -3,6 +3,7 @@ import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
 import { HawserError } from '../core/errors.ts';
 import type { ChangeBus } from '../service/control/host-ports.ts';
+import type { NameLocks } from '../service/control/name-locks.ts';
 import type { ControlDb, Waker } from '../service/control/ports.ts';
 import { createAccountRecords, createAuditRecords } from './accounts.ts';
 import { createCopyRecords } from './copies.ts';
@@ -16,6 +17,7 @@ import * as uploadServers from './migrations/0005-upload-servers.ts';
 import * as places from './migrations/0006-places.ts';
 import * as hostKeys from './migrations/0007-host-keys.ts';
 import { createMove } from './move.ts';
+import { createNameLocks } from './name-locks.ts';
 import { createChangeBus } from './notify.ts';
 import { patientPool } from './patient-pool.ts';
 import { createStoreRecords } from './stores.ts';
@@ -33,6 +35,7 @@ export type DatabaseAddress =
 export interface OpenDatabase extends AsyncDisposable {
   readonly db: ControlDb;
   readonly waker: Waker;
+  readonly nameLocks: NameLocks;
   /** To the other controls on this database. */
   readonly bus: ChangeBus;
   /** Whether PostgreSQL answers; for readiness. */
@@ -81,6 +84,7 @@ export async function openDatabase(address: DatabaseAddress, options: OpenOption
   return {
     db: controlDb(kysely, (run) => kysely.transaction().execute((trx) => run(controlDb(trx, nested)))),
     waker: createWaker(connection, onError, options.pollSeconds ?? 10),
+    nameLocks: createNameLocks(patientPool(pool)),
     bus: createChangeBus(connection, pool, onError),
     ping: async () => {
       try {

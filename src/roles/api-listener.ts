@@ -59,7 +59,13 @@ export async function apiListener(
     now: () => performance.now(),
   });
   const dataCa = host === undefined ? undefined : parts.tls.keys?.cert;
-  await mountLonghorn(server, { config, control, controlKeys: parts.controlKeys, dataCa });
+  await mountLonghorn(server, {
+    config,
+    control,
+    nameLocks: parts.database.nameLocks,
+    controlKeys: parts.controlKeys,
+    dataCa,
+  });
   return { server, page: page !== undefined };
 }
 

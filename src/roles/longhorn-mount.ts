@@ -4,11 +4,13 @@ import type { HttpServer } from '../doors/_http/server.ts';
 import { authenticate } from '../doors/api/authenticate.ts';
 import { type LonghornSettings, longhornDoor } from '../doors/longhorn/longhorn-door.ts';
 import type { Control } from '../service/control/control.ts';
+import type { NameLocks } from '../service/control/name-locks.ts';
 import type { ControlKeys } from './control-part.ts';
 
 export interface LonghornParts {
   readonly config: Config;
   readonly control: Control;
+  readonly nameLocks: NameLocks;
   readonly controlKeys: () => ControlKeys;
   /** PEM that a data listener of this process is verified with. */
   readonly dataCa: string | undefined;
@@ -16,12 +18,13 @@ export interface LonghornParts {
 
 /** Puts Longhorn's API on the main listener. */
 export async function mountLonghorn(server: HttpServer, parts: LonghornParts): Promise<void> {
-  const { config, control, controlKeys, dataCa } = parts;
+  const { config, control, nameLocks, controlKeys, dataCa } = parts;
   const publicUrl = config.publicUrl === '' ? undefined : config.publicUrl;
   const publicOrigin = publicUrl === undefined ? undefined : new URL(publicUrl).origin;
   const known: Authenticate = (request) => authenticate(request, { accounts: control.accounts, publicOrigin });
   await longhornDoor(server, {
     useCases: control,
+    nameLocks,
     authenticate: config.longhorn.open === 'on' ? orAnybody(known) : known,
     uploadServerKeys: () => (config.longhorn.openUploadServers === 'on' ? undefined : controlKeys()),
     publicUrl,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { startCluster } from '../agents/cluster.ts';
 import { testWith } from '../needs.ts';
+import { testPostgres } from '../postgres.ts';
 import { Caller, MiB } from './caller.ts';
 import { type BackingImage, evenCuts, LonghornClient, shuffled, unevenCuts } from './longhorn-client.ts';
 import { startNginx } from './nginx.ts';
@@ -137,6 +138,22 @@ test('control and two agents: the server is launched where the bytes lie, and ou
     headers: { authorization: `Bearer ${control.token}`, range: 'bytes=1000000-1000009' },
   });
   expect(Buffer.from(await zipped.arrayBuffer()).equals(bytes.subarray(1_000_000, 1_000_010))).toBe(true);
+});
+
+test('two controls on one database created the same name at once', async () => {
+  await using postgres = await testPostgres();
+  await using cluster = await startCluster({ controls: 2, agents: 1, databaseUrl: postgres.postgres.url });
+  const clients = cluster.controls.map(({ api, token }) => new LonghornClient(api, token));
+  for (let round = 0; round < 10; round++) {
+    const json = { name: `twice-${round}`, sourceType: 'upload', parameters: {} };
+    const answers = await Promise.all(
+      [...clients, ...clients].map((client) => client.call('POST', '/backingimages', { json })),
+    );
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 409, 409, 409]);
+    const refused = answers.find(({ status }) => status === 409)?.json;
+    expect(refused).toMatchObject({ type: 'error', status: 409, detail: 'already-exists' });
+    for (const client of clients) expect((await client.show(json.name)).id).toBe(json.name);
+  }
 });
 
 /** Again while nobody answers: who was killed is only just back. */

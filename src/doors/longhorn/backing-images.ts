@@ -1,6 +1,7 @@
 import type { Digest } from '../../core/digest.ts';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Actor, Image, Placement, Upload } from '../../core/nouns.ts';
+import type { NameLocks } from '../../service/control/name-locks.ts';
 import type { UploadServerUseCases } from '../../service/control/upload-servers.ts';
 import type { CopyUseCases, ImageUseCases, UploadUseCases } from '../../service/control/use-cases.ts';
 import { backingImage } from './backing-image.ts';
@@ -33,11 +34,11 @@ const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 /** Images as backing images: by name, which is unique at this door. */
 export class BackingImages {
   readonly use: BackingImageUseCases;
-  /** Names that are being created here, so that none is made twice. */
-  readonly #creating = new Map<string, Promise<unknown>>();
+  readonly #names: NameLocks;
 
-  constructor(use: BackingImageUseCases) {
+  constructor(use: BackingImageUseCases, names: NameLocks) {
     this.use = use;
+    this.#names = names;
   }
 
   async list(actor: Actor, base: string) {
@@ -94,15 +95,8 @@ export class BackingImages {
   }
 
   async create(actor: Actor, request: CreateBackingImage, base: string) {
-    const before = this.#creating.get(request.name);
-    const mine = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#create(actor, request));
-    this.#creating.set(request.name, mine);
-    try {
-      const id = await mine;
-      return await this.resource(actor, { image: await this.use.images.get(actor, id), id: request.name }, base);
-    } finally {
-      if (this.#creating.get(request.name) === mine) this.#creating.delete(request.name);
-    }
+    const id = await this.#names.alone(request.name, () => this.#create(actor, request));
+    return this.resource(actor, { image: await this.use.images.get(actor, id), id: request.name }, base);
   }
 
   /** The Upload that fills it; of a failed Image a new one is begun. */

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { parseDigest } from '../../core/digest.ts';
 import type { Actor, Placement } from '../../core/nouns.ts';
+import type { NameLocks } from '../../service/control/name-locks.ts';
 import { backingImageActions } from './actions.ts';
 import { BackingImages, type BackingImageUseCases } from './backing-images.ts';
 import { baseOf, collection, versionResource } from './collection.ts';
@@ -14,6 +15,8 @@ import { watchRoutes } from './watch.ts';
 
 export interface LonghornSettings extends DownloadSettings {
   readonly useCases: BackingImageUseCases;
+  /** Names are unique at this door. */
+  readonly nameLocks: NameLocks;
   /** Who asks. Throws `unauthenticated`, `forbidden`. */
   readonly authenticate: (request: FastifyRequest) => Promise<Actor>;
   /** What upload servers are spoken to with; undefined: they are open. */
@@ -25,7 +28,7 @@ export interface LonghornSettings extends DownloadSettings {
 export async function longhornDoor(server: FastifyInstance, settings: LonghornSettings): Promise<void> {
   const client = new UploadServerClient(settings.uploadServerKeys);
   const scope: LonghornScope = {
-    images: new BackingImages(settings.useCases),
+    images: new BackingImages(settings.useCases, settings.nameLocks),
     client,
     actorOf: (request) => request.getDecorator<Actor>('backingImageActor'),
     baseOf: (request) => baseOf(request, settings.publicUrl),
