@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { HostResource } from '../../src/contract/api/host.ts';
 import { joinSecret } from '../../src/contract/join.ts';
 import { type CutProxy, startCutProxy } from './cut-proxy.ts';
-import { type RealProcess, startProcess } from './real-process.ts';
+import { type ProcessPlace, type RealProcess, startProcess } from './real-process.ts';
 
 /** Controls and agents as real processes on loopback, each with a data folder and ports of its own. */
 export interface Cluster extends AsyncDisposable {
@@ -63,11 +63,14 @@ export interface ClusterSettings {
   /** For every control, and every agent. */
   readonly controlEnv?: Readonly<Record<string, string>>;
   readonly agentEnv?: Readonly<Record<string, string>>;
+  /** Where controls run. */
+  readonly controlPlace?: ProcessPlace;
 }
 
 export interface AgentSettings {
   readonly name?: string;
   readonly env?: Readonly<Record<string, string>>;
+  readonly place?: ProcessPlace;
   /** One that has joined already, for example a copy; without it a new one is made and joins. */
   readonly dataDir?: string;
   /** Not through `hawser agent` but by this script. */
@@ -136,7 +139,7 @@ async function newFolder(folder: string, name: string): Promise<string> {
 }
 
 async function startControl(
-  { databaseUrl, role = 'control', cuttable, traced, controlEnv }: ClusterSettings,
+  { databaseUrl, role = 'control', cuttable, traced, controlEnv, controlPlace }: ClusterSettings,
   dataDir: string,
   env: Readonly<Record<string, string>>,
 ): Promise<ClusterControl> {
@@ -144,6 +147,7 @@ async function startControl(
     dataDir,
     command: [role],
     traced: traced ?? false,
+    ...(controlPlace === undefined ? {} : { place: controlPlace }),
     env: {
       ...(databaseUrl === undefined ? {} : { HAWSER_DATABASE_URL: databaseUrl }),
       // Agents must not learn of a way around what `partition` cuts.
@@ -207,7 +211,7 @@ interface NamedAgent extends AgentSettings {
 async function startAgent(
   { cuttable, traced, agentEnv }: ClusterSettings,
   control: ClusterControl,
-  { name, dataDir, env, script, secret }: NamedAgent,
+  { name, dataDir, env, script, secret, place }: NamedAgent,
 ): Promise<ClusterAgent> {
   await using undo = new AsyncDisposableStack();
   const proxies: CutProxy[] = [];
@@ -229,6 +233,7 @@ async function startAgent(
       dataDir,
       command: script ?? ['agent'],
       traced: traced ?? false,
+      ...(place === undefined ? {} : { place }),
       env: { ...ways, HAWSER_HOST_NAME: name, ...agentEnv, ...env },
       ports: { agent: 'HAWSER_AGENT_LISTEN', data: 'HAWSER_DATA_LISTEN' },
     }),

@@ -39,16 +39,28 @@ export interface ProcessSettings {
   readonly traced?: boolean;
   /** Do not wait until it is ready. */
   readonly unready?: boolean;
+  /** Where it runs: on this machine's loopback address if not said. */
+  readonly place?: ProcessPlace;
+}
+
+/** Somewhere with an address of its own. */
+export interface ProcessPlace {
+  readonly address: string;
+  /** Comes before the command, and is replaced by it (`exec`). */
+  readonly wrapper: readonly string[];
 }
 
 export async function startProcess(settings: ProcessSettings): Promise<RealProcess> {
-  const { dataDir, ports } = settings;
+  const { dataDir, ports, place } = settings;
   let said = '';
   let child: ChildProcess;
   let addresses: Readonly<Record<string, string>> = {};
   const start = async (more: Readonly<Record<string, string>>) => {
     const kept = Object.fromEntries(
-      Object.entries(ports).map(([address, variable]) => [variable, `127.0.0.1:${portOf(addresses[address])}`]),
+      Object.entries(ports).map(([address, variable]) => [
+        variable,
+        `${place?.address ?? '127.0.0.1'}:${portOf(addresses[address])}`,
+      ]),
     );
     await rm(join(dataDir, 'run', 'addresses.json'), { force: true }); // of one that was killed
     child = spawnIt(settings, { ...kept, ...settings.env, ...more });
@@ -95,13 +107,17 @@ export async function startProcess(settings: ProcessSettings): Promise<RealProce
   };
 }
 
-function spawnIt({ command, dataDir, traced }: ProcessSettings, env: Readonly<Record<string, string>>): ChildProcess {
+function spawnIt(
+  { command, dataDir, traced, place }: ProcessSettings,
+  env: Readonly<Record<string, string>>,
+): ChildProcess {
   const [program, args] =
     'script' in command
       ? [process.execPath, [command.script, ...(command.args ?? [])]]
       : [join(root, 'bin/hawser'), command];
   const tracer = ['-f', '-qq', '-D', '-e', 'trace=open,openat,openat2,creat', '-o', `${dataDir}.trace`, program];
-  return spawn(...(traced === true ? (['strace', [...tracer, ...args]] as const) : ([program, args] as const)), {
+  const whole = [...(place?.wrapper ?? []), ...(traced === true ? ['strace', ...tracer] : [program]), ...args];
+  return spawn(whole[0] ?? program, whole.slice(1), {
     env: { ...withoutSettings(process.env), HAWSER_DATA_DIR: dataDir, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
