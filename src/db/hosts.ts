@@ -143,6 +143,19 @@ function changedHosts(db: Kysely<Tables>): Pick<HostRecords, 'change' | 'setOutd
     remove: async (id) => {
       await db.updateTable('hosts').set({ removed_at: sql<Date>`now()`, online: false }).where('id', '=', id).execute();
       await db.updateTable('join_tokens').set({ key_hash: null }).where('host_id', '=', id).execute();
+      // Nobody is there to be told; if it joins again, its first report shows what it still has.
+      await db
+        .updateTable('uploads')
+        .set({ duty: null })
+        .where('duty', 'is not', null)
+        .where('store_id', 'in', (of) => of.selectFrom('stores').select('id').where('host_id', '=', id))
+        .execute();
+      await db
+        .updateTable('tasks')
+        .set({ forget: false })
+        .where('host_id', '=', id)
+        .where('forget', '=', true)
+        .execute();
     },
   };
 }

@@ -18,7 +18,7 @@ export interface HostRecords {
   /** Keeps how the host is reached and what is wrong with its version. Returns whether anything but times changed. */
   heartbeat(host: HostSeen, generation: number, outdated: string | null): Promise<boolean>;
   setOutdated(hostId: string, outdated: string | null): Promise<void>;
-  /** Marks it removed; its Stores and Copies are not shown any more, and no token that it used lets it in again. */
+  /** Marks it removed; its Stores and Copies are not shown any more, no token that it used lets it in again, and nothing is owed to it. */
   remove(hostId: string): Promise<void>;
   /** Copies that are not removed, on its Stores. */
   copies(hostId: string): Promise<readonly { readonly id: string; readonly imageId: string }[]>;

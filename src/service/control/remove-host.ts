@@ -2,6 +2,7 @@ import { HawserError } from '../../core/errors.ts';
 import type { Actor, Host } from '../../core/nouns.ts';
 import type { Context } from './context.ts';
 import { endUpload } from './ending.ts';
+import { failWork } from './work.ts';
 
 /**
  * Takes a host out. With `force` also one that holds Copies: they are lost for good then, and Images that
@@ -27,6 +28,9 @@ export async function removeHost(
   const status = `The host ${host.name} was taken out by ${actor.user}; what was on it is lost.`;
   for (const upload of uploads) {
     await endUpload(context, upload, { to: 'failed', status, cause: 'store-failed', image: 'failed' });
+  }
+  for (const task of await db.tasks.withWorkOn(host.id)) {
+    if (task.endedAt === null) await failWork(context, task, { code: 'store-failed', message: status });
   }
   const images = new Set<string>();
   for (const { id, imageId } of await db.hosts.copies(host.id)) {

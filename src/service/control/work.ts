@@ -217,7 +217,7 @@ function readCopy(image: Image | undefined, { work }: TaskRow): Copy | undefined
 }
 
 /** The work could not be done. Of an Upload that still has to be compared, nothing may be concluded: it fails. */
-async function failWork(
+export async function failWork(
   context: Context,
   task: TaskRow,
   problem: { readonly code: string; readonly message: string },
