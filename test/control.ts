@@ -24,13 +24,14 @@ interface MoreSettings {
   readonly copies?: Readonly<Record<string, unknown>>;
   /** As createControl has it. */
   readonly urlRefusal?: ControlOptions['urlRefusal'];
+  readonly joining?: ControlOptions['joining'];
 }
 
 export async function testControl(
   open: OpenDatabase,
   agents: readonly PlainAgent[],
   uploads: Readonly<Record<string, unknown>> = {},
-  { limits = {}, copies = {}, urlRefusal }: MoreSettings = {},
+  { limits = {}, copies = {}, urlRefusal, joining }: MoreSettings = {},
 ): Promise<TestControl> {
   let offset = 0;
   const lines: Record<string, unknown>[] = [];
@@ -43,6 +44,7 @@ export async function testControl(
     config: configSchema.parse({ uploads, limits, copies }),
     randomId: randomUUID,
     urlRefusal,
+    joining,
     now: () => new Date(Date.now() + offset),
     log,
   });

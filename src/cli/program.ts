@@ -116,6 +116,7 @@ function localCommands(program: Command, globals: Globals, outcome: Outcome): vo
     .description('keep and move bytes on this host for a control elsewhere')
     .option('--join <token>', 'the join token of a new host (HAWSER_JOIN); not needed again once it has joined')
     .option('--join-file <file>', 'a file that holds the join token (HAWSER_JOIN_FILE)')
+    .option('--name <name>', 'what people call this host; the same as --host-name')
     .action(async (options) => {
       outcome.code = await (await import('./commands/agent.ts')).agent({ ...globals(), ...options });
     });

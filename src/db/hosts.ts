@@ -8,6 +8,25 @@ export function createHostRecords(db: Kysely<Tables>): HostRecords {
   return { ...readHosts(db), ...joinedHosts(db), ...changedHosts(db), ...createJoinTokenRecords(db), ...controls(db) };
 }
 
+/**
+ * What a host calls itself; with the beginning of its id behind it when one that was there before is called the
+ * same (a serve and an agent on one machine both have the machine's name).
+ */
+export async function namedApart(db: Kysely<Tables>, host: HostSeen): Promise<HostSeen> {
+  const other = await db
+    .selectFrom('hosts as o')
+    .select('o.id')
+    .where('o.name', '=', host.name)
+    .where('o.id', '<>', host.hostId)
+    .where('o.removed_at', 'is', null)
+    .where(
+      sql<boolean>`o.created_at < coalesce((select h.created_at from hosts h where h.id = ${host.hostId}), 'infinity')`,
+    )
+    .limit(1)
+    .executeTakeFirst();
+  return other === undefined ? host : { ...host, name: `${host.name}-${host.hostId.slice(0, 4)}` };
+}
+
 /** What a host says of itself, as columns; its tags count only when it is new. */
 export function columnsOf(host: HostSeen) {
   return {
@@ -68,7 +87,7 @@ function readHosts(db: Kysely<Tables>): Pick<HostRecords, 'list' | 'find' | 'cop
 function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | 'heartbeat'> {
   return {
     join: async (host, keyHash) => {
-      const now = columnsOf(host);
+      const now = columnsOf(await namedApart(db, host));
       const row = await db
         .insertInto('hosts')
         .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags), key_hash: keyHash, online: false })
@@ -103,7 +122,7 @@ function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | '
       return row?.generation;
     },
     heartbeat: async (host, generation, outdated) => {
-      const now = { ...columnsOf(host), generation, outdated };
+      const now = { ...columnsOf(await namedApart(db, host)), generation, outdated };
       const before = await db
         .selectFrom('hosts')
         .select(['agent_url', 'data_urls', 'outdated', 'version', 'name', 'generation'])

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 import type { StoreRecord } from '../core/nouns.ts';
 import type { StoreRecords } from '../service/control/ports.ts';
-import { columnsOf } from './hosts.ts';
+import { columnsOf, namedApart } from './hosts.ts';
 import type { Tables } from './tables.ts';
 
 export function createStoreRecords(db: Kysely<Tables>): StoreRecords {
@@ -99,7 +99,7 @@ function mayReport(hostId: string) {
 function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'markSilent' | 'dataListener'> {
   return {
     saveHost: async (host) => {
-      const now = { ...columnsOf(host), online: true, seen_at: sql<Date>`now()` };
+      const now = { ...columnsOf(await namedApart(db, host)), online: true, seen_at: sql<Date>`now()` };
       await db
         .insertInto('hosts')
         .values({ id: host.hostId, ...now, tags: JSON.stringify(host.tags) })

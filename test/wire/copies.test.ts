@@ -180,9 +180,12 @@ test('a download from a URL with two copies, its digest checked; lost, it is fet
   expect(refused.status).toMatch(/sha256:0000/);
   const absent = await create(`${base}/nothing`);
   expect((await image(absent.id, (found) => found.state === 'failed')).status).toMatch(/404/);
-  const inside = await create('http://169.254.169.254/latest');
-  expect((await image(inside.id, (found) => found.state === 'failed')).status).not.toBe('');
-  for (const id of [wrong.id, absent.id, inside.id]) await api.ok('DELETE', `/images/${id}`);
+  // An address inside is refused at once, and nothing stays behind.
+  const body = { name: 'inside', origin: { kind: 'download', url: 'http://169.254.169.254/latest' } };
+  const inside = await api.call('POST', '/images', { body });
+  expect(inside.json).toMatchObject({ status: 403, code: 'forbidden' });
+  expect((await api.ok<{ items: unknown[] }>('GET', '/images?name=inside')).items).toEqual([]);
+  for (const id of [wrong.id, absent.id]) await api.ok('DELETE', `/images/${id}`);
 
   for (const store of ['fast', 'slow']) for (const file of await fileOf(store)) await rm(file);
   const again = await image(made.id, (found) => ready(2)(found) && found.taskId !== both.taskId);

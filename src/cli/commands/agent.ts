@@ -6,10 +6,12 @@ import { runRole, type SettingOptions } from './serve.ts';
 interface AgentOptions extends SettingOptions {
   readonly join?: string;
   readonly joinFile?: string;
+  readonly name?: string;
 }
 
 /** `hawser agent`: runs until it is told to stop. */
-export async function agent(options: AgentOptions): Promise<number> {
+export async function agent({ name, ...given }: AgentOptions): Promise<number> {
+  const options = name === undefined ? given : { ...given, hostName: name };
   const secret = await joinSecretOf(options);
   return runRole(options, async (config, { log, signal }) => {
     const { agent: start } = await import('../../roles/agent.ts');

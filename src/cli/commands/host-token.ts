@@ -34,6 +34,7 @@ export async function createJoinToken(
     if (options.json === true) return printJson({ ...made, command: joinCommand(made.secret) });
     note(`Good for one host, until ${made.expiresAt}; it is not shown again. On the new host run:`, options);
     note(`  ${joinCommand(made.secret)}\n`, options);
+    if (made.warning !== null) note(`Warning: ${made.warning}`, options);
     print(made.secret);
   });
 }

@@ -60,5 +60,9 @@ export const joinTokenResource = z.object({
 });
 export type JoinTokenResource = z.infer<typeof joinTokenResource>;
 /** `secret` is shown this once: `hawser agent --join SECRET`. It carries where control is and how to know it again. */
-export const joinTokenCreated = joinTokenResource.extend({ secret: z.string() });
+export const joinTokenCreated = joinTokenResource.extend({
+  secret: z.string(),
+  /** Why hosts on other machines cannot use it, and what to set; null: they can, as far as is known. */
+  warning: z.string().nullable(),
+});
 export const joinTokenList = z.object({ items: z.array(joinTokenResource) });

@@ -106,7 +106,7 @@ export function joinTokenRoutes(app: FastifyInstance, { useCases: { hosts } }: A
     },
     async (request, reply) => {
       const made = await hosts.createJoinToken(actorOf(request), request.body);
-      return reply.code(201).send({ ...joinTokenResourceOf(made), secret: made.secret });
+      return reply.code(201).send({ ...joinTokenResourceOf(made), secret: made.secret, warning: made.warning });
     },
   );
   typed(app).delete(

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { admin, alice, testControl, until } from '../../../test/control.ts';
 import { PlainAgent } from '../../../test/plain-agent.ts';
 import { type TestPostgres, testPostgres } from '../../../test/postgres.ts';
+import type { Joining } from './joining.ts';
 import type { Change } from './use-cases.ts';
 
 let postgres: TestPostgres;
@@ -64,4 +65,42 @@ test('a host with copies is taken out by force only, and what had no other copy 
     status: expect.stringContaining('lost'),
   });
   expect(await uploads.get(alice, half.id)).toMatchObject({ state: 'failed' });
+});
+
+test('two hosts on one machine had the same name: the later one has the beginning of its id behind it', async () => {
+  await using open = await postgres.open();
+  const agents = [new PlainAgent([{ name: 'a', free: 1 }], 'box'), new PlainAgent([{ name: 'b', free: 1 }], 'box')];
+  await using ready = await testControl(open, agents);
+  const { hosts, stores } = ready.control;
+  await until(async () => (await hosts.list(admin)).length === 2);
+  const names = async () => (await hosts.list(admin)).map((host) => host.name);
+  const [first = '', second = ''] = await names();
+  const later = agents.find((agent) => second === `box-${agent.hostId.slice(0, 4)}`);
+  expect([first, later === undefined]).toEqual(['box', false]);
+  // It stays so, whoever reports next.
+  for (const agent of agents) agent.say(agent.full());
+  for (const agent of agents)
+    agent.say({ kind: 'stores', stores: agent.full().host.stores.map((store) => ({ ...store, free: 2 })) });
+  await until(async () => (await stores.list(admin)).every((store) => store.free === 2));
+  expect(await names()).toEqual([first, second]);
+  expect(new Set((await stores.list(admin)).map((store) => store.hostName))).toEqual(new Set([first, second]));
+});
+
+test('a join token that leads to loopback was of no use elsewhere, and nobody said so', async () => {
+  await using open = await postgres.open();
+  const made = async (...urls: string[]) => {
+    const joining: Joining = {
+      issue: async () => '',
+      keyHash: async () => '',
+      urls: () => urls,
+      secretOf: (token) => token,
+    };
+    await using ready = await testControl(open, [], {}, { joining });
+    return (await ready.control.hosts.createJoinToken(admin, { name: 't', expiresInSeconds: 60 })).warning;
+  };
+  expect(await made('https://127.0.0.1:7801')).toMatch(
+    /^Only a host on this same machine .*127\.0\.0\.1:7801.*HAWSER_AGENT_LISTEN/,
+  );
+  expect(await made('https://[::1]:7801', 'https://localhost:7801')).not.toBeNull();
+  expect(await made('https://127.0.0.1:7801', 'https://10.0.0.7:7801')).toBeNull();
 });

@@ -54,7 +54,7 @@ export function createHosts(context: Context, joining: Joining | undefined): Hos
         expiresInSeconds,
       });
       await db.audit.append({ actor: actor.user, action: 'join-token.create', subject: token.id, detail: { name } });
-      return { ...token, secret: joining.secretOf(secret, urls) };
+      return { ...token, secret: joining.secretOf(secret, urls), warning: reachWarning(urls) };
     },
     removeJoinToken: async (actor, id) => {
       mustBeAdmin(actor, 'removes a join token');
@@ -62,6 +62,12 @@ export function createHosts(context: Context, joining: Joining | undefined): Hos
       await db.audit.append({ actor: actor.user, action: 'join-token.remove', subject: id });
     },
   };
+}
+
+/** What is known at once: who listens on loopback only is reached from this machine only. */
+function reachWarning(urls: readonly string[]): string | null {
+  if (!urls.every((url) => /^(localhost|127\..*|\[::1\])$/.test(new URL(url).hostname))) return null;
+  return `Only a host on this same machine can join with it: it leads to ${urls.join(' and ')}. For a host on another machine set agentListen here (HAWSER_AGENT_LISTEN=0.0.0.0:7801), or agentUrl to where others reach it, start Hawser again and make a new token.`;
 }
 
 function mustBeAdmin(actor: Actor, what: string): void {

@@ -184,10 +184,11 @@ export interface HostUseCases {
   /** Takes it out. `conflict` while it is online or Copies are counted on it, unless they are lost for good (`force`). */
   remove(actor: Actor, id: string, options: { readonly force: boolean }): Promise<void>;
   joinTokens(actor: Actor): Promise<readonly JoinToken[]>;
+  /** `warning` says when hosts on other machines cannot use it, and what to do about that. */
   createJoinToken(
     actor: Actor,
     request: { readonly name: string; readonly expiresInSeconds: number },
-  ): Promise<JoinToken & { readonly secret: string }>;
+  ): Promise<JoinToken & { readonly secret: string; readonly warning: string | null }>;
   removeJoinToken(actor: Actor, id: string): Promise<void>;
 }
 

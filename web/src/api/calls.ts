@@ -118,6 +118,8 @@ export const calls = {
   joinTokens: (signal?: AbortSignal) =>
     request<{ readonly items: readonly JoinTokenResource[] }>('GET', '/join-tokens', { signal }),
   createJoinToken: (body: { readonly name: string; readonly expiresInSeconds: number }) =>
-    request<JoinTokenResource & { readonly secret: string }>('POST', '/join-tokens', { body }),
+    request<JoinTokenResource & { readonly secret: string; readonly warning: string | null }>('POST', '/join-tokens', {
+      body,
+    }),
   removeJoinToken: (id: string) => request<void>('DELETE', `/join-tokens/${id}`),
 };

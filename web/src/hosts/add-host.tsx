@@ -1,5 +1,5 @@
 import { Button, Group, Loader, Modal, NativeSelect, Stack, Text, TextInput } from '@mantine/core';
-import { IconCircleCheck } from '@tabler/icons-react';
+import { IconAlertTriangle, IconCircleCheck } from '@tabler/icons-react';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import type { FormEvent } from 'react';
 import { calls } from '../api/calls.ts';
@@ -83,6 +83,14 @@ function Joining({ made, onClose }: { readonly made: Made; readonly onClose: () 
       <div className="h-card" style={{ padding: 12, background: 'var(--h-quiet)' }}>
         <CopyLine what="the command" text={`hawser agent --join ${made.secret}`} />
       </div>
+      {made.warning !== null && !token?.usedAt && (
+        <Group gap="xs" wrap="nowrap" align="flex-start" role="note">
+          <IconAlertTriangle size={20} color="var(--h-wait)" aria-hidden="true" style={{ flexShrink: 0 }} />
+          <Text size="sm" className="h-break">
+            {made.warning}
+          </Text>
+        </Group>
+      )}
       <div role="status">
         {token?.usedAt ? (
           <Group gap="xs">

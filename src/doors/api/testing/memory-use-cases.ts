@@ -104,7 +104,12 @@ function hostUseCases(note: Note): HostUseCases {
       note('hosts.remove', { id, ...options });
     },
     joinTokens: async () => [joinToken],
-    createJoinToken: async (_actor, request) => ({ ...joinToken, name: request.name, secret: 'hj1.secret' }),
+    createJoinToken: async (_actor, request) => ({
+      ...joinToken,
+      name: request.name,
+      secret: 'hj1.secret',
+      warning: null,
+    }),
     removeJoinToken: async (_actor, id) => note('hosts.removeJoinToken', id),
   };
 }
