@@ -1,18 +1,18 @@
 import type { PostgresPool, PostgresPoolClient } from 'kysely';
 import { HawserError } from '../core/errors.ts';
-import type { NameLocks } from '../service/control/name-locks.ts';
+import type { NameLocks } from '../service/control/ports.ts';
 
 /**
- * Advisory locks of one session, which has all of them: what runs under a lock needs connections of its own, and
- * locks that each held one would starve it. The session is a connection only while there is a lock.
+ * Advisory locks of one connection, which has all of them: what runs under a lock needs connections of its own, and
+ * locks that each held one would starve it. It is taken from the pool only while there is a lock.
  */
 export function createNameLocks(pool: PostgresPool): NameLocks {
-  const session = sharedSession(pool);
+  const shared = sharedConnection(pool);
   const queues = new Map<string, Promise<unknown>>();
   return {
     alone: (name, act) => {
       const before = queues.get(name) ?? Promise.resolve();
-      const mine = before.catch(() => {}).then(() => locked(session, name, act)); // the one before is told itself
+      const mine = before.catch(() => {}).then(() => locked(shared, name, act)); // the one before is told itself
       queues.set(name, mine);
       return mine.finally(() => {
         if (queues.get(name) === mine) queues.delete(name);
@@ -21,8 +21,8 @@ export function createNameLocks(pool: PostgresPool): NameLocks {
   };
 }
 
-async function locked<T>(session: Session, name: string, act: () => Promise<T>): Promise<T> {
-  const run = await session.enter();
+async function locked<T>(shared: SharedConnection, name: string, act: () => Promise<T>): Promise<T> {
+  const run = await shared.enter();
   try {
     if (!(await run('pg_try_advisory_lock', name))) throw beingCreated(name);
     try {
@@ -31,18 +31,18 @@ async function locked<T>(session: Session, name: string, act: () => Promise<T>):
       await run('pg_advisory_unlock', name).catch(() => false); // the connection broke, and the lock went with it
     }
   } finally {
-    await session.leave();
+    await shared.leave();
   }
 }
 
 type Run = (call: 'pg_try_advisory_lock' | 'pg_advisory_unlock', name: string) => Promise<boolean>;
 
-interface Session {
+interface SharedConnection {
   enter(): Promise<Run>;
   leave(): Promise<void>;
 }
 
-function sharedSession(pool: PostgresPool): Session {
+function sharedConnection(pool: PostgresPool): SharedConnection {
   let users = 0;
   let opening: Promise<PostgresPoolClient> | undefined;
   let tail: Promise<unknown> = Promise.resolve();

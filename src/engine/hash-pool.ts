@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { HawserError } from '../core/errors.ts';
 import type { Slab } from './slab-pool.ts';
-import { type ZeroDigests, zerosFirst } from './zeros-first.ts';
+import { isZero } from './zeros.ts';
 
 /** What the pool asks of a worker. Slabs are sent once and named by index afterwards. */
 type HashRequest =
@@ -37,6 +37,14 @@ export interface HashStream {
   /** Gives it up. */
   drop(): void;
 }
+
+/** Zeros at the beginning of a stream wait so long for something else. */
+const MOST_WAITING = 64 * 1024 * 1024;
+/** Digests that are remembered: sources are cut into pieces of one or two lengths. */
+const MOST_REMEMBERED = 100;
+
+/** Digests of nothing but zeros, by algorithm and length. */
+type ZeroDigests = Map<string, Buffer>;
 
 /** Requests of one message to a thread that others may still join. */
 const MOST_TOGETHER = 8;
@@ -165,4 +173,43 @@ export class HashPool implements AsyncDisposable {
 function digestOf(answer: HashAnswer): Buffer {
   if (answer.digest === undefined) throw new HawserError('internal', 'The hash thread answered without a digest.');
   return Buffer.from(answer.digest);
+}
+
+/**
+ * A stream whose first zeros are not hashed until something else comes: a piece of a sparse image is mostly nothing
+ * but zeros, and then its length says all. `known` is shared by the streams of a pool.
+ */
+function zerosFirst(algorithm: FlatAlgorithm, stream: HashStream, known: ZeroDigests): HashStream {
+  /** undefined: not only zeros have come. */
+  let waiting: number | undefined = 0;
+  const handOver = () => {
+    const length = waiting;
+    waiting = undefined;
+    return length === undefined || length === 0 ? undefined : stream.zeros(length);
+  };
+  return {
+    update: async (slab, from, to) => {
+      const mayWait = waiting !== undefined && waiting + to - from <= MOST_WAITING;
+      if (mayWait && waiting !== undefined && isZero(slab.bytes.subarray(from, to))) waiting += to - from;
+      else await Promise.all([handOver(), stream.update(slab, from, to)]);
+    },
+    zeros: async (length) => {
+      await Promise.all([handOver(), stream.zeros(length)]);
+    },
+    digest: async () => {
+      if (waiting === undefined) return stream.digest();
+      const name = `${algorithm}:${waiting}`;
+      const before = known.get(name);
+      if (before !== undefined) {
+        waiting = undefined;
+        stream.drop();
+        return before;
+      }
+      const [, digest] = await Promise.all([handOver(), stream.digest()]);
+      if (known.size >= MOST_REMEMBERED) known.clear();
+      known.set(name, digest);
+      return digest;
+    },
+    drop: () => stream.drop(),
+  };
 }

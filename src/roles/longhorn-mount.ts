@@ -4,7 +4,7 @@ import type { HttpServer } from '../doors/_http/server.ts';
 import { authenticate } from '../doors/api/authenticate.ts';
 import { type LonghornSettings, longhornDoor } from '../doors/longhorn/longhorn-door.ts';
 import type { Control } from '../service/control/control.ts';
-import type { NameLocks } from '../service/control/name-locks.ts';
+import type { NameLocks } from '../service/control/ports.ts';
 import type { ControlKeys } from './control-part.ts';
 
 export interface LonghornParts {

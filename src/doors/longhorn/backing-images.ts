@@ -1,7 +1,7 @@
 import type { Digest } from '../../core/digest.ts';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Actor, Image, Placement, Upload } from '../../core/nouns.ts';
-import type { NameLocks } from '../../service/control/name-locks.ts';
+import type { NameLocks } from '../../service/control/ports.ts';
 import type { UploadServerUseCases } from '../../service/control/upload-servers.ts';
 import type { CopyUseCases, ImageUseCases, UploadUseCases } from '../../service/control/use-cases.ts';
 import { backingImage } from './backing-image.ts';

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { parseDigest } from '../../core/digest.ts';
 import type { Actor, Placement } from '../../core/nouns.ts';
-import type { NameLocks } from '../../service/control/name-locks.ts';
+import type { NameLocks } from '../../service/control/ports.ts';
 import { backingImageActions } from './actions.ts';
 import { BackingImages, type BackingImageUseCases } from './backing-images.ts';
 import { baseOf, collection, versionResource } from './collection.ts';
