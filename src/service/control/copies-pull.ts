@@ -115,8 +115,9 @@ export class Pulls {
       const source = await this.#source(row);
       if (source === undefined) return;
       const { id: uploadId, generation } = row;
+      const status = await this.#noteRoute(row, source.from);
       await agents.of(row.hostId).call('startPull', { uploadId, generation, source: source.pull }, this.#ending.signal);
-      await this.#tellRoute(row, source.from);
+      await this.#runs(row, status);
       touchUpload(this.#context, row);
     } catch (error) {
       if (isUnreachable(error)) throw error;
@@ -125,15 +126,23 @@ export class Pulls {
     }
   }
 
-  /** From where to where, while it runs (a first report may have been quicker than we) and afterwards. */
-  async #tellRoute(row: UploadRow, from: string): Promise<void> {
+  /** From where to where, kept for afterwards; the first report may be quicker than the answer. */
+  async #noteRoute(row: UploadRow, from: string): Promise<string> {
     const { db } = this.#context;
     const store = await db.stores.find(row.storeId);
     const to = store === undefined ? 'a store that is gone' : `${store.name} on ${store.hostName}`;
-    await db.tasks.setResult(row.taskId, { from, to });
     const status = `From ${from} to ${to}`;
+    await db.tasks.setResult(row.taskId, { from, to });
+    // A paused one says why it is until it runs.
+    if ((await db.tasks.find(row.taskId))?.state === 'INITIATED') await db.tasks.setStatus(row.taskId, status, null);
+    return status;
+  }
+
+  async #runs(row: UploadRow, status: string): Promise<void> {
+    const { db } = this.#context;
     if (await db.move('tasks', row.taskId, 'RUNNING', { from: ['INITIATED', 'PAUSED'], status })) return;
-    if ((await db.tasks.find(row.taskId))?.state === 'RUNNING') await db.tasks.setStatus(row.taskId, status, null);
+    const task = await db.tasks.find(row.taskId);
+    if (task?.state === 'RUNNING' && task.status !== status) await db.tasks.setStatus(row.taskId, status, null);
   }
 
   /** The agent tries again by itself; but when the host that it reads from is gone, another one may have it. */
