@@ -26,7 +26,7 @@ export class Tickets {
 
   async install(hostId: string, subject: TicketSubject, ops: ('read' | 'write')[]): Promise<Access> {
     const listener = await this.#context.db.stores.dataListener(hostId);
-    const base = listener?.urls[0];
+    const base = listener?.urls.find(isPlain);
     if (base === undefined) {
       throw new HawserError('unavailable', 'The host has no data listener; send and fetch the bytes through the API.');
     }
@@ -91,6 +91,13 @@ export class Tickets {
       }
     }
   }
+}
+
+/** What an agent says of itself is not asked for more than bytes: no query, no fragment, no user that would end up before ours. */
+function isPlain(text: string): boolean {
+  const url = URL.parse(text);
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) return false;
+  return !/[?#]/.test(text) && url.username === '' && url.password === '';
 }
 
 function keyOf(subject: TicketSubject): string {

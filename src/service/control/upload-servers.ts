@@ -37,6 +37,9 @@ export function createUploadServers(context: Context): UploadServerUseCases {
     targetOf(upload, 'read');
     const link = context.agents.of(upload.hostId);
     const found = await link.call('launchUploadServer', { uploadId, generation: upload.generation });
+    if (!/^[0-9A-Za-z._:-]+$/.test(found.address)) {
+      throw new HawserError('unavailable', 'The host names no address for its upload server. Look at its dataUrl.');
+    }
     const address = `${found.address.includes(':') ? `[${found.address}]` : found.address}:${found.port}`;
     await db.uploadServers.save(uploadId, address);
     context.log.info({ event: 'upload-server.launched', uploadId, address });
