@@ -57,12 +57,15 @@ export interface HostRoleParts {
 /** The agent on this machine: its Stores, its state, the link on a unix socket and the routes of the data listener. */
 export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const { config, folder, version, log } = parts;
-  const { stores, counts, identity } = await openStores(config, folder, log);
-  const state = await openStateFolder(folder.at('agent'));
-  const hashes = new HashPool(Math.min(4, availableParallelism()));
-  const mover = openSocketMover();
-  const slabs = new SlabPool(SLABS);
+  // Closed in the reverse order, also when a later step of the start fails.
   await using undo = new AsyncDisposableStack();
+  const mover = openSocketMover();
+  undo.defer(async () => mover?.[Symbol.asyncDispose]());
+  const hashes = undo.use(new HashPool(Math.min(4, availableParallelism())));
+  const { stores, counts, identity } = await openStores(config, folder, log);
+  undo.defer(async () => void (await Promise.all(stores.map(({ store }) => store.close()))));
+  const state = await openStateFolder(folder.at('agent'));
+  const slabs = new SlabPool(SLABS);
   const tickets = await openTickets({ config, folder, slabs, bootId: state.bootId, log }, undo);
   const named = await openNamedImages(folder.at('agent', 'named'));
   const agent = await HostAgent.start({
@@ -96,6 +99,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const door = createLinkDoor(agent);
   const socket = await socketPath(folder.at('run'), 'agent.sock');
   await door.listen({ path: socket });
+  undo.defer(() => door.close());
   const imageio = await startImageio({ config, folder, tickets, version, log }, undo);
   const held = undo.move();
   return {
@@ -110,12 +114,6 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
       await tickets.close();
       await agent.close();
     },
-    async [Symbol.asyncDispose]() {
-      await held.disposeAsync();
-      await door.close();
-      await Promise.all(stores.map(({ store }) => store.close()));
-      await hashes[Symbol.asyncDispose]();
-      await mover?.[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
   };
 }
