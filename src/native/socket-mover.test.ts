@@ -57,6 +57,8 @@ interface Options {
   readonly slabs?: number;
   readonly acknowledge?: boolean;
   readonly digests?: boolean;
+  readonly skipsZeros?: boolean;
+  readonly patience?: number;
 }
 
 function begin(stage: Stage, length: number, options: Options = {}) {
@@ -69,8 +71,8 @@ function begin(stage: Stage, length: number, options: Options = {}) {
       file: stage.file.fd,
       range: { offset: 0, length },
       digests: options.digests ?? true,
-      skipsZeros: true,
-      patience: 30_000,
+      skipsZeros: options.skipsZeros ?? true,
+      patience: options.patience ?? 30_000,
       slabs: slabs(options.slabs ?? 8),
     },
     {
@@ -107,6 +109,25 @@ test.each([1, 2, 8])(
     expect(left.toString()).toBe('behind');
   },
 );
+
+test('without digests zeros too are written as they come, when that is wanted', async () => {
+  const stage = await given();
+  const bytes = Buffer.concat([randomBytes(MiB), Buffer.alloc(2 * MiB), randomBytes(5)]);
+  await stage.file.write(Buffer.alloc(bytes.length, 'o'));
+  stage.client.write(bytes);
+  const { segments, ended } = begin(stage, bytes.length, { digests: false, skipsZeros: false, slabs: 1 });
+  expect(await ended).toEqual({ kind: 'returned' });
+  expect((await readFile(stage.path)).equals(bytes)).toBe(true);
+  expect(segments.map(({ zero, sha256 }) => [zero, sha256])).toEqual(Array(4).fill([false, null]));
+});
+
+test('a client that says nothing for too long goes back to the owner, with what it sent', async () => {
+  const stage = await given();
+  stage.client.write(randomBytes(1000));
+  const { segments, ended } = begin(stage, 3 * MiB, { digests: false, patience: 300 });
+  expect(await ended).toEqual({ kind: 'returned' });
+  expect(segments).toEqual([{ offset: 0, length: 1000, zero: false, sha256: null }]);
+});
 
 test('it does not run far ahead of who hears of it', async () => {
   const stage = await given();

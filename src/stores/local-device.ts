@@ -96,9 +96,7 @@ class LocalDevice implements Device {
   readonly #growAsWritten: boolean;
   /** Of the file, which may have to grow. */
   #length: number;
-  #growing: Promise<Allocation> | undefined;
-  /** How many have the descriptor now: they make the file longer without asking. */
-  #lent = 0;
+  #growing: Promise<void> | undefined;
   #outstanding = 0;
   #closing: PromiseWithResolvers<void> | undefined;
   #lost: HawserError | undefined;
@@ -142,12 +140,12 @@ class LocalDevice implements Device {
   async write(from: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
     this.#check({ offset, length: from.length });
     await this.#run('be written', signal, async () => {
-      await this.#grow(offset + from.length);
+      if (!this.#growAsWritten) await this.#grow(offset + from.length);
       for (const { part, direct } of this.#parts({ offset, length: from.length })) {
         const source = from.subarray(part.offset - offset, rangeEnd(part) - offset);
         await (direct?.write(source, part.offset) ?? this.#queue.write(source, part.offset));
       }
-      this.#reaches(offset + from.length);
+      if (from.length > 0) this.#reaches(offset + from.length);
     });
   }
 
@@ -156,10 +154,7 @@ class LocalDevice implements Device {
     if (this.#at.direct !== undefined) return undefined;
     this.#check(range);
     if (!this.#growAsWritten) await this.#run('be written', undefined, () => this.#grow(rangeEnd(range)));
-    // One that has begun may still cut off what is written behind it.
-    while (this.#growing !== undefined) await this.#growing.catch(() => {}); // told to who asked for it
     this.#begin();
-    this.#lent++;
     let lent = true;
     return {
       fd: this.#at.fd,
@@ -167,10 +162,8 @@ class LocalDevice implements Device {
         this.#reaches(rangeEnd(written));
       },
       giveBack: () => {
-        if (!lent) return;
+        if (lent) this.#leave();
         lent = false;
-        this.#lent--;
-        this.#leave();
       },
     };
   }
@@ -179,7 +172,8 @@ class LocalDevice implements Device {
     this.#check(range);
     await this.#run('be zeroed', signal, async () => {
       const { fd, sector } = this.#at;
-      if ((await this.#grow(rangeEnd(range))) === 'refused') {
+      if (!this.#growAsWritten) await this.#grow(rangeEnd(range));
+      else if ((await this.#growForZeros(rangeEnd(range))) === 'refused') {
         await writtenZeros.zero(fd, range, signal);
         return this.#reaches(rangeEnd(range));
       }
@@ -255,29 +249,32 @@ class LocalDevice implements Device {
     if (end > to) yield { part: { offset: to, length: end - to }, direct: undefined };
   }
 
-  /**
-   * To the whole size at once, so that a later write or zero need not care, unless it shall grow as it is written.
-   * `refused`: it cannot be done while the descriptor is lent, only writing makes the file longer.
-   */
-  async #grow(needed: number): Promise<Allocation> {
+  /** To the whole size at once, so that a later write or zero need not care. */
+  async #grow(needed: number): Promise<void> {
     while (needed > this.#length) {
-      this.#growing ??= this.#growTo(this.#growAsWritten ? needed : this.#limit);
-      if ((await this.#growing) === 'refused') return 'refused';
+      this.#growing ??= this.#growTo(this.#limit);
+      await this.#growing;
     }
-    return 'done';
   }
 
-  async #growTo(length: number): Promise<Allocation> {
-    const { fd } = this.#at;
+  async #growTo(length: number): Promise<void> {
     try {
-      // ftruncate(2) would cut off what the borrower has written behind it meanwhile; this makes nothing shorter.
-      if (this.#lent === 0) await truncateFile(fd, length);
-      else if ((await allocate(fd, length - 1, 1)) === 'refused') return 'refused';
+      await truncateFile(this.#at.fd, length);
       this.#reaches(length);
-      return 'done';
     } finally {
       this.#growing = undefined;
     }
+  }
+
+  /**
+   * For zeros behind the end of a file that grows as it is written. ftruncate(2) would cut off what others wrote
+   * behind `end` meanwhile, through a lent descriptor or another Device; this makes nothing shorter.
+   */
+  async #growForZeros(end: number): Promise<Allocation> {
+    if (end <= this.#length) return 'done';
+    const grown = await allocate(this.#at.fd, end - 1, 1);
+    if (grown === 'done') this.#reaches(end);
+    return grown;
   }
 
   #reaches(end: number): void {
