@@ -120,7 +120,11 @@ export class Pulls {
       await this.#runs(row, status);
       touchUpload(this.#context, row);
     } catch (error) {
-      if (isUnreachable(error)) throw error;
+      if (isUnreachable(error)) {
+        // Begun again as soon as the one that did not answer is back, and not only when the claim ends.
+        await db.copies.setRetry(row.copyId, await db.copies.tried(row.copyId), null);
+        throw error;
+      }
       const { code, message } = toHawserError(error);
       await this.#failed(row, { code, message }, 'ours');
     }
