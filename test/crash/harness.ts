@@ -6,11 +6,14 @@ import { ApiClient } from '../../src/client/api-client.ts';
 import { systemClock } from '../../src/client/system-clock.ts';
 import type { UploadResource } from '../../src/contract/api/upload.ts';
 import { isHawserError } from '../../src/core/errors.ts';
-import { CrashProxy, type Moment } from './crash-proxy.ts';
+import type { Range } from '../../src/core/range.ts';
+import { CrashProxy, type Moment, type Target } from './crash-proxy.ts';
 import { Ledger, text } from './ledger.ts';
 import type { Kill, Plan } from './plan.ts';
 import { ServerGroup } from './server-group.ts';
 import { makeSource, type SourceFile } from './source-file.ts';
+
+const MiB = 1024 * 1024;
 
 export interface ClientJob {
   /** The proxy: the same for the whole round. */
@@ -51,14 +54,35 @@ export interface CrashClient {
   start(job: ClientJob): Promise<ClientLife>;
 }
 
-export interface CrashWorld extends AsyncDisposable {
+/** What the kills of a round hit: one server, or several processes that are one to the client. */
+export interface Mortal {
+  /** Its last words, for reports. */
+  readonly said: string;
+  /** Nobody answers while it is dead; else the client goes on with those that live. */
+  readonly isAll: boolean;
+  /** kill -9, now. */
+  kill(): void;
+  /** Resolves when what was killed is gone. */
+  gone(): Promise<void>;
+  /** Starts again what was killed. */
+  start(): Promise<Target>;
+}
+
+/** What is needed for a round. */
+export interface RoundWorld {
   readonly folder: string;
-  readonly server: ServerGroup;
+  readonly server: Mortal;
   readonly proxy: CrashProxy;
   readonly source: SourceFile;
   readonly token: string;
+  /** Data folders whose Store `default` has one Copy of the Image each in the end; with as many the Image is asked for. */
+  readonly holders: readonly string[];
   /** Past the proxy, at the server that runs now. */
   api(): ApiClient;
+}
+
+export interface CrashWorld extends RoundWorld, AsyncDisposable {
+  readonly server: ServerGroup;
 }
 
 export interface WorldOptions {
@@ -78,7 +102,7 @@ export async function openWorld({ size, nodeArgs }: WorldOptions = {}): Promise<
     const server = stack.use(new ServerGroup(join(folder, 'data'), nodeArgs));
     proxy.target = await server.start();
     const token = await server.token();
-    const world = { folder, server, proxy, source, token };
+    const world = { folder, server, proxy, source, token, holders: [server.dataDir] };
     return { ...world, api: () => apiOf(proxy, token), [Symbol.asyncDispose]: () => stack.disposeAsync() };
   } catch (error) {
     await stack.disposeAsync();
@@ -86,7 +110,7 @@ export async function openWorld({ size, nodeArgs }: WorldOptions = {}): Promise<
   }
 }
 
-function apiOf(proxy: CrashProxy, token: string): ApiClient {
+export function apiOf(proxy: CrashProxy, token: string): ApiClient {
   if (proxy.target === undefined) throw new Error('no server runs now');
   return new ApiClient({ server: proxy.target.api, token, fetch, clock: systemClock });
 }
@@ -96,7 +120,7 @@ function apiOf(proxy: CrashProxy, token: string): ApiClient {
  * and are lost, or were sent again, an image that is not the source, something that is left behind.
  * Resolves with the kills that took place (an upload may end before the last moment comes).
  */
-export async function runRound(world: CrashWorld, client: CrashClient, plan: Plan): Promise<readonly Kill[]> {
+export async function runRound(world: RoundWorld, client: CrashClient, plan: Plan): Promise<readonly Kill[]> {
   const { proxy } = world;
   const ledger = new Ledger();
   proxy.ledger = ledger;
@@ -144,14 +168,14 @@ interface Armed {
 }
 
 /** Kills at the moment, in the middle of whatever the proxy is doing. */
-function arm(world: CrashWorld, { who, at }: Kill, kill: () => void): Armed {
+function arm(world: RoundWorld, { who, at }: Kill, kill: () => void): Armed {
   const { proxy, source } = world;
   const { promise: struck, resolve } = Promise.withResolvers<'struck'>();
   let state: 'waiting' | 'due' | 'struck' = 'waiting';
   const strike = () => {
     if (state === 'struck') return;
     state = 'struck';
-    if (who === 'server') proxy.passable = false;
+    if (who === 'server' && world.server.isAll) proxy.passable = false;
     kill();
     resolve('struck');
   };
@@ -191,14 +215,16 @@ function arm(world: CrashWorld, { who, at }: Kill, kill: () => void): Armed {
 }
 
 /** Starts the server again on the same folder and looks, before any client does, whether it has what it acknowledged. */
-async function bringBack(world: CrashWorld, name: string, ranges: 'told' | 'later'): Promise<void> {
+async function bringBack(world: RoundWorld, name: string, ranges: 'told' | 'later'): Promise<void> {
   const { proxy, server } = world;
   await server.gone();
-  await proxy.drained();
+  if (server.isAll) await proxy.drained();
   proxy.target = await server.start();
   const api = world.api();
   const upload = await uploadOf(api, name);
-  const lost = ranges === 'later' ? [] : proxy.ledger.lost(await receivedNow(api, upload));
+  // Taken before the question: a client of what lives goes on all the time.
+  const ledger = proxy.ledger.now();
+  const lost = ranges === 'later' ? [] : ledger.lost(await receivedNow(api, upload));
   if (lost.length > 0) {
     throw new Error(`Acknowledged bytes were lost when the server was killed: ${lost.map(text).join(' ')}`);
   }
@@ -206,26 +232,30 @@ async function bringBack(world: CrashWorld, name: string, ranges: 'told' | 'late
 }
 
 /** What the server has: the ranges it tells, and all of it once the image is ready. */
-async function receivedNow(api: ApiClient, upload: UploadResource) {
-  try {
-    return (await api.ranges(upload.id)).ranges;
-  } catch (error) {
-    if (!isHawserError(error)) throw error;
-    const image = await api.image(upload.imageId);
-    if (image.state !== 'ready' || image.size === null) throw error;
-    return [{ offset: 0, length: image.size }];
+async function receivedNow(api: ApiClient, upload: UploadResource): Promise<readonly Range[]> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return (await api.ranges(upload.id)).ranges;
+    } catch (error) {
+      if (!isHawserError(error)) throw error;
+      const image = await api.image(upload.imageId);
+      if (image.state === 'ready' && image.size !== null) return [{ offset: 0, length: image.size }];
+      // Its agent is not back yet, or its client finishes it at this moment.
+      if ((error.code !== 'unavailable' && error.code !== 'conflict') || tries > 6000) throw error;
+      await wait(10);
+    }
   }
 }
 
 /** The one Upload of this name: a killed client that begins another one has not resumed. */
 async function uploadOf(api: ApiClient, name: string): Promise<UploadResource> {
-  const { items } = await api.uploads({ name });
+  const items = (await api.uploads({ name })).items.filter(({ purpose }) => purpose === 'fill');
   const [upload] = items;
   if (upload === undefined || items.length > 1) throw new Error(`${items.length} uploads are called ${name}, not one`);
   return upload;
 }
 
-async function checkOutcome(world: CrashWorld, name: string): Promise<void> {
+async function checkOutcome(world: RoundWorld, name: string): Promise<void> {
   const api = world.api();
   const upload = await uploadOf(api, name);
   const image = await api.image(upload.imageId);
@@ -236,17 +266,21 @@ async function checkOutcome(world: CrashWorld, name: string): Promise<void> {
   if (JSON.stringify(found) !== JSON.stringify(right) || !image.digests.includes(wanted)) {
     throw new Error(`Wanted ${JSON.stringify(right)} ${wanted}, found ${JSON.stringify(found)} ${image.digests}`);
   }
-  const data = world.server.dataDir;
-  const objects = join(data, 'stores/default/objects');
-  await until(
-    'nothing is left in incoming',
-    async () => (await readdir(join(data, 'stores/default/incoming'))).length === 0,
-  );
-  await until('the journal is gone', async () => (await readdir(join(data, 'agent/uploads'))).length === 0);
-  const [key, ...others] = await readdir(objects);
-  if (key === undefined || others.length > 0) throw new Error(`The store holds ${key} and ${others}, not one object`);
-  await using stored = await open(join(objects, key));
-  await sameBytes(world, stored.readableWebStream(), 'the file in the store');
+  await allCopies(world, image.id);
+  for (const holder of world.holders) {
+    const store = join(holder, 'stores/default');
+    const left = async (...folder: readonly string[]) => (await readdir(join(...folder))).length;
+    await until('nothing is left in incoming', async () => (await left(store, 'incoming')) === 0);
+    await until('the journal is gone', async () => (await left(holder, 'agent/uploads')) === 0);
+    const [key, ...others] = await readdir(join(store, 'objects'));
+    if (key === undefined || others.length > 0) throw new Error(`The store holds ${key} and ${others}, not one object`);
+    await using stored = await open(join(store, 'objects', key));
+    await sameBytes(
+      world,
+      stored.createReadStream({ highWaterMark: 4 * MiB, autoClose: false }),
+      `the file in ${store}`,
+    );
+  }
   const download = await fetch(`${world.proxy.target?.api}/api/v1/images/${image.id}/data`, {
     headers: { authorization: `Bearer ${world.token}` },
   });
@@ -254,10 +288,27 @@ async function checkOutcome(world: CrashWorld, name: string): Promise<void> {
     throw new Error(`The download was answered ${download.status}`);
   await sameBytes(world, download.body, 'the download');
   await api.removeImage(image.id);
-  await until('the object is removed', async () => (await readdir(objects)).length === 0);
+  for (const holder of world.holders) {
+    await until(
+      'the object is removed',
+      async () => (await readdir(join(holder, 'stores/default/objects'))).length === 0,
+    );
+  }
 }
 
-async function sameBytes(world: CrashWorld, bytes: AsyncIterable<Uint8Array>, what: string): Promise<void> {
+/** A ready Copy at each holder, and one Task for each. */
+async function allCopies({ api, holders }: RoundWorld, imageId: string): Promise<void> {
+  await until('all copies are ready', async () => {
+    const { copies } = await api().image(imageId);
+    return copies.length === holders.length && copies.every(({ state }) => state === 'ready');
+  });
+  const { items } = await api().tasks({ imageId });
+  const found = items.map(({ kind, state }) => `${kind} ${state}`).sort();
+  const wanted = [...holders.slice(1).map(() => 'replicate SUCCESS'), 'upload SUCCESS'];
+  if (found.join() !== wanted.join()) throw new Error(`The tasks are ${found.join(', ')}, not ${wanted.join(', ')}`);
+}
+
+async function sameBytes(world: RoundWorld, bytes: AsyncIterable<Uint8Array>, what: string): Promise<void> {
   await using file = await open(world.source.path);
   let at = 0;
   let block = Buffer.alloc(0);
@@ -284,7 +335,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
-function report(world: CrashWorld, plan: Plan, done: readonly Kill[]): string {
+function report(world: RoundWorld, plan: Plan, done: readonly Kill[]): string {
   const { ledger } = world.proxy;
   const last = ledger.passed.slice(-12).map((entry) => {
     const ranges = entry.what === 'ranges' ? `${entry.ranges.length} ranges` : entry.ranges.map(text).join(' ');

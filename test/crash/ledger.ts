@@ -54,6 +54,13 @@ export class Ledger {
     this.answered(this.note('ranges', ranges), 200);
   }
 
+  /** What is acknowledged by now, as it stays. */
+  now(): Ledger {
+    const copy = new Ledger();
+    for (const range of this.acknowledged) copy.acknowledged.add(range);
+    return copy;
+  }
+
   /** What was acknowledged and is not among `ranges`. */
   lost(ranges: readonly Range[]): readonly Range[] {
     const there = RangeSet.of(ranges);

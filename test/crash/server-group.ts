@@ -12,6 +12,7 @@ export const program = join(root, 'src/cli/main.ts');
 /** The real `hawser serve` on one data folder, in a process group of its own, PostgreSQL and all. */
 export class ServerGroup implements AsyncDisposable {
   readonly dataDir: string;
+  readonly isAll = true;
   readonly #nodeArgs: readonly string[];
   #child: ChildProcess | undefined;
   #said = '';
