@@ -197,7 +197,7 @@ async function pagesOf(stage: Stage): Promise<readonly (readonly [name: string, 
 }
 
 async function checkSignIn(stage: Stage, theme: 'light' | 'dark'): Promise<void> {
-  const context = await stage.browser.newContext({ colorScheme: theme });
+  const context = await stage.browser.newContext({ colorScheme: theme, reducedMotion: 'reduce' });
   const page = await context.newPage();
   await page.goto(stage.url);
   await page.getByRole('button', { name: 'Sign in' }).waitFor();

@@ -153,7 +153,12 @@ interface Door {
 }
 
 async function signIn(door: Door, { theme = 'light', width = 1280, url = door.url }: SignInOptions): Promise<SignedIn> {
-  const context = await door.browser.newContext({ colorScheme: theme, viewport: { width, height: 900 } });
+  // Nothing is looked at half faded in.
+  const context = await door.browser.newContext({
+    colorScheme: theme,
+    viewport: { width, height: 900 },
+    reducedMotion: 'reduce',
+  });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   page.setDefaultNavigationTimeout(PATIENCE_MS);
