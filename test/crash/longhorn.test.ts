@@ -20,7 +20,7 @@ for (const [how, apart] of [
   ['even', 0],
   ['uneven', 1100],
 ] as const) {
-  test.for(rounds(11))(
+  test.for(rounds(6))(
     `chunks through Longhorn's door, ${how}, server and client killed -9 in turn: round %i`,
     async (round) => {
       const plan = planOf(firstSeed + apart + round);

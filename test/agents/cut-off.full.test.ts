@@ -5,7 +5,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { UploadResource } from '../../src/contract/api/upload.ts';
 import { type CliResult, runCli } from '../wire/cli.ts';
 import { type Cluster, startCluster } from './cluster.ts';
-import type { RealProcess } from './real-process.ts';
 
 const SIZE = 48 * 2 ** 20;
 const bytes = randomBytes(SIZE);
@@ -43,34 +42,6 @@ async function mustBeThere(name: string): Promise<void> {
   expect(await cli('download', '--force', name, 'b.img')).toMatchObject({ code: 0 });
   expect(sha256(await readFile(join(cluster.folder, 'b.img')))).toBe(digest);
   expect(await cli('image', 'rm', name)).toMatchObject({ code: 0 });
-}
-
-type Victims = (cluster: Cluster) => readonly RealProcess[];
-const deaths: readonly (readonly [string, Victims])[] = [
-  ['the agent', (all) => [all.agent(0)]],
-  ['control', (all) => [all.control]],
-  ['both', (all) => [all.control, all.agent(0)]],
-];
-const ways = [
-  ['directly', []],
-  ['through control', ['--relay']],
-] as const;
-
-for (const [who, victims] of deaths) {
-  for (const [way, flags] of ways) {
-    test(`kill -9 of ${who} in the middle of an upload ${way}: the same command goes on and nothing is lost`, async () => {
-      const name = `${who} ${way}`;
-      const uploading = cli('upload', ...flags, 'a.img', name);
-      await received(SIZE / 4);
-      await Promise.all(victims(cluster).map((one) => one.kill9()));
-      await Promise.all(victims(cluster).map((one) => one.restart()));
-      await cluster.online();
-      const first = await uploading;
-      // It waits for a server that is away; given up, the same command takes it up.
-      if (first.code !== 0) expect(await cli('upload', ...flags, 'a.img', name)).toMatchObject({ code: 0 });
-      await mustBeThere(name);
-    });
-  }
 }
 
 test('a partitioned agent is offline, keeps what it has, and goes on when the network is back', async () => {
