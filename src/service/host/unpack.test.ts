@@ -49,7 +49,10 @@ describe.each([
       expect((await unpack(two, step)).equals(Buffer.concat([content, content]))).toBe(true);
   });
 
-  test.runIf(name === 'gzip')('hung when more zeros than are under way at once lay behind the content', async () => {
+  const padding = 'hung when more zeros than are under way at once lay behind the content';
+  // Only gzip allows zeros behind the content.
+  const testPadding = name === 'gzip' ? test : undefined;
+  testPadding?.(padding, async () => {
     const padded = Buffer.concat([packed, Buffer.alloc(2 * MiB)]);
     for (const step of [65_536, packed.length, 100 * MiB])
       expect((await unpack(padded, step)).equals(content)).toBe(true);
