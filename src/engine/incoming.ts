@@ -2,14 +2,16 @@ import { setImmediate } from 'node:timers/promises';
 import { TREE_BLOCK } from '../core/digest.ts';
 import { HawserError, isHawserError } from '../core/errors.ts';
 import type { Mover } from '../core/mover.ts';
-import { cutAt, type Range, rangeEnd } from '../core/range.ts';
+import { type Range, rangeEnd } from '../core/range.ts';
 import type { BlockWriter } from '../stores/store.ts';
-import { type Claim, Claims, conflict, overtaken } from './claims.ts';
+import { type Claim, Claims, overtaken } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
-import { blocksOf, Received, readLeaves, without } from './received.ts';
+import { blocksOf, Received, readLeaves } from './received.ts';
 import { type Held, type Reservation, recordOf, settleBoth } from './segments.ts';
 import type { Slab, SlabPool } from './slab-pool.ts';
+import { StoredBytes } from './stored-bytes.ts';
 import type { LeafList } from './tree-digest.ts';
+import { unsyncedOf } from './unsynced.ts';
 import type { JournalRecord, UploadJournal } from './upload-journal.ts';
 import { isZero } from './zeros.ts';
 
@@ -37,6 +39,7 @@ export class Incoming {
   readonly #journal: UploadJournal;
   readonly #means: EngineMeans;
   readonly #boot: Buffer;
+  readonly #stored: StoredBytes;
   readonly #claims = new Claims();
   readonly #composing = new Map<number, Promise<void>>();
   #unsynced = 0;
@@ -60,6 +63,7 @@ export class Incoming {
     this.#journal = parts.journal;
     this.#means = parts.means;
     this.#boot = parts.boot;
+    this.#stored = new StoredBytes(parts);
   }
 
   /**
@@ -85,7 +89,7 @@ export class Incoming {
 
   /** The block-bounded stretch `[from, …)` of `slab` as content of `range`; acknowledged once this resolves. */
   async land(slab: Slab, from: number, range: Range): Promise<void> {
-    const claims = await this.#enter(range, (piece) => this.#compareWith(slab, from - range.offset, piece));
+    const claims = await this.#enter(range, (piece) => this.#stored.compareWith(slab, from - range.offset, piece));
     try {
       for (const claim of claims) {
         await this.#acknowledge([await this.#write(slab, from + claim.offset - range.offset, claim)]);
@@ -97,7 +101,7 @@ export class Incoming {
 
   /** As `land`, but nothing counts before `commit`. */
   async hold(slab: Slab, from: number, range: Range): Promise<readonly Held[]> {
-    const claims = await this.#enter(range, (piece) => this.#compareWith(slab, from - range.offset, piece));
+    const claims = await this.#enter(range, (piece) => this.#stored.compareWith(slab, from - range.offset, piece));
     try {
       const held: Held[] = [];
       for (const claim of claims) {
@@ -124,7 +128,7 @@ export class Incoming {
     try {
       for (const { record } of taken) {
         if (!this.received.all.contains(record)) throw overtaken(record);
-        await this.#compareStored(record);
+        await this.#stored.compareRecord(record);
       }
       await this.#acknowledge(mine.map(({ record }) => record));
     } finally {
@@ -161,7 +165,7 @@ export class Incoming {
 
   /** The range is zeros; where data was received before, that must be zeros. */
   async zero(range: Range, signal?: AbortSignal): Promise<void> {
-    const claims = await this.#enter(range, (piece) => this.#compareZeros(piece));
+    const claims = await this.#enter(range, (piece) => this.#stored.compareZeros(piece));
     try {
       for (const piece of claims) {
         // Always punched, also where nothing was acknowledged: bytes of a body that broke off may lie there.
@@ -315,45 +319,6 @@ export class Incoming {
     }
   }
 
-  /** `shift`: where in the slab content offset 0 would lie. */
-  async #compareWith(slab: Slab, shift: number, piece: Range): Promise<void> {
-    const bytes = slab.bytes.subarray(piece.offset + shift, rangeEnd(piece) + shift);
-    await this.#withStored(piece, (stored) => {
-      if (!stored.equals(bytes)) throw conflict(piece);
-    });
-  }
-
-  async #compareZeros(piece: Range): Promise<void> {
-    for (const data of [...this.received.zeros.missing(piece)]) {
-      for (const cut of cutAt(data, TREE_BLOCK)) {
-        await this.#withStored(cut, (stored) => {
-          if (!isZero(stored)) throw conflict(cut);
-        });
-      }
-    }
-  }
-
-  async #compareStored(record: JournalRecord & Range): Promise<void> {
-    await this.#withStored(record, async (stored, slab) => {
-      const same =
-        'digest' in record
-          ? (await this.#means.hashes.leaf(slab, 0, stored.length)).equals(record.digest)
-          : isZero(stored);
-      if (!same) throw conflict(record);
-    });
-  }
-
-  async #withStored(piece: Range, look: (stored: Buffer, slab: Slab) => void | Promise<void>): Promise<void> {
-    const slab = await this.#means.slabs.acquire();
-    try {
-      const stored = slab.bytes.subarray(0, piece.length);
-      await this.writer.read(stored, piece.offset);
-      await look(stored, slab);
-    } finally {
-      this.#means.slabs.release(slab);
-    }
-  }
-
   // ---- leaves of blocks that came in pieces
 
   #composeIfComplete(record: Range): void {
@@ -372,7 +337,7 @@ export class Incoming {
 
   async #compose(block: Range): Promise<void> {
     const discards = this.#discards;
-    await this.#withStored(block, async (stored, slab) => {
+    await this.#stored.look(block, async (stored, slab) => {
       const digest = await this.#means.hashes.leaf(slab, 0, stored.length);
       if (discards !== this.#discards) return; // these bytes may be gone; the leaf is made again when it is wanted
       await this.#append([{ kind: 'leaf', offset: block.offset, length: block.length, digest }]);
@@ -382,18 +347,7 @@ export class Incoming {
   // ---- after a crash of the machine
 
   async #checkUnsynced(): Promise<void> {
-    let doubtful: (JournalRecord & Range)[] = [];
-    let sameBoot = false;
-    let doubt = false;
-    for await (const record of this.#journal.records()) {
-      if (record.kind === 'sync') {
-        sameBoot = record.digest.equals(this.#boot);
-        doubtful = [];
-        doubt = false;
-      } else if (record.kind === 'doubt') doubt = true;
-      else if (record.kind === 'data' || record.kind === 'zero') doubtful.push(record);
-      else if (record.kind === 'discard') doubtful = doubtful.flatMap((known) => without(known, record));
-    }
+    const { doubtful, doubt, sameBoot } = await unsyncedOf(this.#journal, this.#boot);
     if (sameBoot && !doubt) return;
     for (const record of doubtful) {
       // After a failed flush the page cache shows bytes that the disk may not have: reading proves nothing.
@@ -407,7 +361,7 @@ export class Incoming {
     if (!this.received.all.contains(record)) return;
     if (record.kind === 'zero') return this.writer.zero(record);
     try {
-      await this.#compareStored(record);
+      await this.#stored.compareRecord(record);
     } catch {
       await this.#forget(record);
     }
