@@ -36,8 +36,10 @@ const ZERO_BLOCKS_AT_ONCE = 65_536;
 
 export interface BlkhashRequest {
   readonly device: Pick<Device, 'read' | 'extents'>;
-  /** Hashed from 0 to here. */
+  /** Hashed up to here. */
   readonly size: number;
+  /** Hashed from here, where the first block begins; 0 unless said. */
+  readonly from?: number;
   readonly algorithm: BlkhashAlgorithm;
   readonly blockSize: number;
   readonly slabs: SlabPool;
@@ -237,11 +239,11 @@ type BlockRun = ZeroRun | { readonly kind: 'data'; readonly bytes: number; reado
 
 /** The blocks in order; those that are all zeros by extents together. */
 async function* blockRuns(request: BlkhashRequest, signal: AbortSignal): AsyncGenerator<BlockRun> {
-  const { device, size, blockSize } = request;
+  const { device, size, from = 0, blockSize } = request;
   let pieces: Piece[] = [];
   let filled = 0;
-  let at = 0;
-  for await (const extent of device.extents({ offset: 0, length: size }, signal)) {
+  let at = from;
+  for await (const extent of device.extents({ offset: from, length: size - from }, signal)) {
     const end = Math.min(rangeEnd(extent), size);
     while (at < end) {
       if (extent.zero && filled === 0 && end - at >= blockSize) {

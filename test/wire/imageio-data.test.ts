@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -56,6 +56,7 @@ describe('OPTIONS', () => {
       max_readers: 8,
       max_writers: 1,
       size: SIZE,
+      partial: ['checksum', 'extents'],
     });
   });
 
@@ -90,6 +91,25 @@ describe('OPTIONS', () => {
     });
     const ticket = asJson(await stage.call({ to: stage.control, path: `/tickets/${id}` }));
     expect(new Date(ticket.expires_at).getTime() - Date.now()).toBeGreaterThan(250_000);
+  });
+
+  test('lets a page PATCH that asks for it, which the original does not', async () => {
+    const { id } = await image();
+    const origin = 'https://engine.example';
+    const asked = { origin, 'access-control-request-method': 'PATCH' };
+    const answer = await on(id, { method: 'OPTIONS', headers: asked });
+    expect(answer.headers['access-control-allow-methods']).toBe('OPTIONS,GET,PUT,PATCH');
+    for (const [path, method] of [
+      [id, 'PATCH'],
+      [`${id}/extents`, 'GET'],
+      [`${id}/checksum`, 'GET'],
+    ] as const) {
+      const body = method === 'PATCH' ? { body: '{"op": "flush"}' } : {};
+      const plain = await on(path, { method, ...body });
+      expect(Object.keys(plain.headers).filter((name) => name.startsWith('access-control'))).toEqual([]);
+      const crossed = await on(path, { method, headers: { origin }, ...body });
+      expect([crossed.status, crossed.headers['access-control-allow-origin']]).toEqual([200, '*']);
+    }
   });
 
   test('of a ticket that is not there refuses a preflight, with its headers', async () => {
@@ -493,6 +513,30 @@ describe('checksum', () => {
     expect(asJson(await on(`${id}/checksum`))).toEqual({ algorithm: 'blake2b', block_size: 4 * MiB, checksum });
     const ticket = asJson(await stage.call({ to: stage.control, path: `/tickets/${id}` }));
     expect(ticket.transferred).toBe(content.length);
+  });
+
+  test('of a part is that of its bytes alone; what lies behind the end does not count', async () => {
+    const content = randomBytes(5 * MiB + 77);
+    content.fill(0, MiB, 3 * MiB);
+    const { id } = await image(content, { ops: ['read'] });
+    const of = async (query: string) => asJson(await on(`${id}/checksum?algorithm=sha256&block_size=${MiB}${query}`));
+    const expected = (bytes: Buffer) => {
+      const outer = createHash('sha256');
+      for (let at = 0; at < bytes.length; at += MiB) {
+        outer.update(
+          createHash('sha256')
+            .update(bytes.subarray(at, at + MiB))
+            .digest(),
+        );
+      }
+      return { algorithm: 'sha256', block_size: MiB, checksum: outer.digest('hex') };
+    };
+    expect(await of('')).toEqual(expected(content));
+    expect(await of(`&start=${MiB}&length=${3 * MiB}`)).toEqual(expected(content.subarray(MiB, 4 * MiB)));
+    expect(await of(`&start=${4 * MiB}`)).toEqual(expected(content.subarray(4 * MiB)));
+    expect(await of(`&start=12345&length=${2 * MiB}`)).toEqual(expected(content.subarray(12_345, 12_345 + 2 * MiB)));
+    expect(await of(`&start=${9 * MiB}`)).toEqual(expected(Buffer.alloc(0)));
+    expect((await on(`${id}/checksum?start=-1`)).status).toBe(400);
   });
 
   test('refusals', async () => {

@@ -22,6 +22,8 @@ export interface ImageSettings {
 
 const READ_FEATURES = ['checksum', 'extents'];
 const ALL_FEATURES = [...READ_FEATURES, 'flush', 'zero'];
+/** Ours: what takes `start` and `length`. */
+const PARTIAL = ['checksum', 'extents'];
 
 /** Throws 403 in the words of the wire. */
 export function authorize(tickets: HostTickets, id: string, op: 'read' | 'write'): DeviceTicket {
@@ -44,7 +46,9 @@ export async function openFor(exchange: Exchange, tickets: HostTickets, ticket: 
 }
 
 export async function options(exchange: Exchange, settings: ImageSettings, id: string): Promise<void> {
-  allowOrigins(exchange, 'OPTIONS,GET,PUT');
+  // The original never lets a page PATCH: only who asks for it is told more.
+  const patches = exchange.header('access-control-request-method') === 'PATCH';
+  allowOrigins(exchange, patches ? 'OPTIONS,GET,PUT,PATCH' : 'OPTIONS,GET,PUT');
   if (id === '') throw badRequest('Ticket id is required');
   const { unixSocket, maxConnections } = settings;
   const where: Dict = unixSocket === undefined ? {} : { unix_socket: unixSocket };
@@ -63,6 +67,7 @@ export async function options(exchange: Exchange, settings: ImageSettings, id: s
     max_readers: maxConnections,
     max_writers: Math.min(maxConnections, device.kind === 'file' ? settings.fileWriters : device.writers),
     size: device.size,
+    partial: PARTIAL,
   });
 }
 
@@ -101,6 +106,7 @@ export async function put(exchange: Exchange, settings: ImageSettings, id: strin
 }
 
 export async function patch(exchange: Exchange, settings: ImageSettings, id: string): Promise<void> {
+  allowOrigins(exchange, '*');
   if (id === '') throw badRequest('Ticket id is required');
   const message = await exchange.json('Invalid JSON message');
   if (!isDict(message)) throw badRequest('Invalid JSON message expecting a dict');
@@ -128,7 +134,7 @@ export function oneOf<T extends string>(
 }
 
 /** Only what the request asks about is answered; `methods` tells a preflight. */
-function allowOrigins(exchange: Exchange, methods: string): void {
+export function allowOrigins(exchange: Exchange, methods: string): void {
   const asked = [
     ['origin', 'access-control-allow-origin', '*'],
     ['access-control-request-headers', 'access-control-allow-headers', '*'],

@@ -3,7 +3,7 @@ import { HawserError, isHawserError } from '../../core/errors.ts';
 import { intersect, type Range } from '../../core/range.ts';
 import { blkhashAlgorithms } from '../../service/host/ticket-device.ts';
 import type { Exchange } from './exchange.ts';
-import { authorize, type ImageSettings, oneOf, openFor } from './image-routes.ts';
+import { allowOrigins, authorize, type ImageSettings, oneOf, openFor } from './image-routes.ts';
 import { type Dict, repr, toJson } from './python-words.ts';
 import { badRequest, WireError } from './wire-error.ts';
 
@@ -14,6 +14,7 @@ const MiB = 1024 * 1024;
 
 /** `?context=zero|dirty`; ours: `&start=` and `&length=` for a part of the image, whose extents are cut to it. */
 export async function extents(exchange: Exchange, settings: ImageSettings, id: string): Promise<void> {
+  allowOrigins(exchange, '*');
   const ticket = authorize(settings.tickets, id, 'read');
   const device = await openFor(exchange, settings.tickets, ticket);
   const context = oneOf(exchange.query('context'), 'context', ['dirty', 'zero'], 'zero');
@@ -40,7 +41,9 @@ export async function extents(exchange: Exchange, settings: ImageSettings, id: s
   });
 }
 
+/** blkhash; ours: `&start=` and `&length=` for a part of the image, as if it were all. */
 export async function checksum(exchange: Exchange, settings: ImageSettings, id: string): Promise<void> {
+  allowOrigins(exchange, '*');
   if (id === '') throw badRequest('Ticket id is required');
   const algorithm = oneOf(exchange.query('algorithm'), 'algorithm', blkhashAlgorithms, 'blake2b');
   const blockSize = blockSizeOf(exchange.query('block_size'));
@@ -48,7 +51,8 @@ export async function checksum(exchange: Exchange, settings: ImageSettings, id: 
   const device = await openFor(exchange, settings.tickets, ticket);
   const gone = new AbortController();
   exchange.response.once('close', () => gone.abort(new HawserError('connection-lost', 'The client went away.')));
-  const digest = await device.checksum(algorithm, blockSize, gone.signal);
+  const range = partOf(exchange, device.size);
+  const digest = await device.checksum({ range, algorithm, blockSize }, gone.signal);
   exchange.sendJson({ algorithm, block_size: blockSize, checksum: digest });
 }
 

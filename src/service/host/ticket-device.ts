@@ -94,13 +94,16 @@ export class TicketDevice {
     });
   }
 
-  /** hex. */
-  checksum(algorithm: BlkhashAlgorithm, blockSize: number, gone: AbortSignal): Promise<string> {
+  /** hex, of the blocks of `range`; it lies below `size`. */
+  checksum(
+    { range, ...how }: { readonly range: Range; readonly algorithm: BlkhashAlgorithm; readonly blockSize: number },
+    gone: AbortSignal,
+  ): Promise<string> {
     const { device } = this.#opened;
     const { blkhash, slabs } = this.#means;
-    return this.#run('checksum', { offset: 0, length: this.size }, (operation, onBytes) =>
+    return this.#run('checksum', range, (operation, onBytes) =>
       blkhash.digest(
-        { device, size: this.size, algorithm, blockSize, slabs, onBytes },
+        { device, from: range.offset, size: rangeEnd(range), ...how, slabs, onBytes },
         AbortSignal.any([operation.signal, gone]),
       ),
     );
