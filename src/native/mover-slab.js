@@ -1,5 +1,5 @@
 // Plain JavaScript, for workers. A slab as the mover and its hash threads share it.
-import { hash } from 'node:crypto';
+import { isPairOf, sha256Each } from './sha256.js';
 
 // States. First the mover's own.
 const OWN = 0;
@@ -30,12 +30,19 @@ export class MoverSlab {
     return Atomics.load(this.words, 0) === HASHED;
   }
 
-  /** True when it was this call that hashed it. */
-  hashIfFilled() {
-    if (Atomics.compareExchange(this.words, 0, FILLED, BEING_HASHED) !== FILLED) return false;
-    this.digest.set(hash('sha256', this.bytes.subarray(0, Atomics.load(this.words, 1)), 'buffer'));
+  get length() {
+    return Atomics.load(this.words, 1);
+  }
+
+  /** Whether it is the caller's to hash now. */
+  claim() {
+    return Atomics.compareExchange(this.words, 0, FILLED, BEING_HASHED) === FILLED;
+  }
+
+  /** By whoever has claimed it. */
+  setDigest(digest) {
+    this.digest.set(digest);
     Atomics.store(this.words, 0, HASHED);
-    return true;
   }
 
   /** hex, once it is hashed; the slab is the mover's again. */
@@ -43,4 +50,22 @@ export class MoverSlab {
     if (Atomics.compareExchange(this.words, 0, HASHED, OWN) !== HASHED) return undefined;
     return this.digest.toString('hex');
   }
+}
+
+/**
+ * Hashes one that is filled, or two that go together; the first ones first. False when another thread has taken
+ * all of them, or there is none.
+ * @param {Iterable<MoverSlab>} slabs
+ */
+export function hashFilled(slabs) {
+  const claimed = [];
+  for (const slab of slabs) {
+    if (!slab.isFilled) continue;
+    if (claimed.length > 0 && !isPairOf(claimed[0].length, slab.length)) continue;
+    if (slab.claim()) claimed.push(slab);
+    if (claimed.length === 2) break;
+  }
+  const digests = sha256Each(claimed.map(({ bytes, length }) => bytes.subarray(0, length)));
+  for (const [i, slab] of claimed.entries()) slab.setDigest(digests[i]);
+  return claimed.length > 0;
 }

@@ -2,7 +2,7 @@
 import { readSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
-import { MoverSlab } from './mover-slab.js';
+import { hashFilled, MoverSlab } from './mover-slab.js';
 
 const BLOCK = 1024 * 1024;
 const PROBE = 256;
@@ -156,8 +156,12 @@ function hasHashed() {
 }
 
 function hashSomething() {
-  for (const { written } of moves.values()) for (const { slab } of written) if (slab?.hashIfFilled()) return true;
-  return false;
+  return hashFilled(waiting());
+}
+
+/** Slabs whose digests are waited for, the first of each move first. */
+function* waiting() {
+  for (const { written } of moves.values()) for (const { slab } of written) if (slab !== undefined) yield slab;
 }
 
 /** SO_RCVLOWAT. */
