@@ -3,7 +3,7 @@ import { removalRefusal } from './guards.ts';
 import type { Copy, Origin } from './nouns.ts';
 
 function image(origin: Origin, minCopies: number, ...states: Copy['state'][]) {
-  const copies = states.map((state, index) => ({ id: `c${index}`, state, storeName: `s${index}` }));
+  const copies = states.map((state, index) => ({ id: `c${index}`, state, storeName: `s${index}`, hostName: 'h' }));
   return { name: 'a', origin, placement: { minCopies }, copies };
 }
 const remove = (of: ReturnType<typeof image>, ...ids: string[]) => removalRefusal(of, new Set(ids), new Set())?.code;

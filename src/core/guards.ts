@@ -1,5 +1,6 @@
 import type { ErrorCode } from './errors.ts';
 import { type Copy, type Image, unrepeatableOrigins } from './nouns.ts';
+import { copyStoreTitle } from './store-title.ts';
 
 /** Why Copies may not be removed. */
 export interface Refusal {
@@ -10,7 +11,7 @@ export interface Refusal {
 
 type Guarded = Pick<Image, 'name' | 'origin'> & {
   readonly placement: Pick<Image['placement'], 'minCopies'>;
-  readonly copies: readonly Pick<Copy, 'id' | 'state' | 'storeName'>[];
+  readonly copies: readonly Pick<Copy, 'id' | 'state' | 'storeName' | 'hostName'>[];
 };
 
 /**
@@ -30,7 +31,7 @@ export function removalRefusal(
   if (used !== undefined) {
     return {
       code: 'in-use',
-      reason: `The copy on ${used.storeName} is in use. Wait for what uses it, or cancel that.`,
+      reason: `The copy in ${copyStoreTitle(used)} is in use. Wait for what uses it, or cancel that.`,
     };
   }
   return lastBytes(image, going, staying) ?? tooFew(image, going, staying);

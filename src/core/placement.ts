@@ -1,5 +1,6 @@
 import { HawserError } from './errors.ts';
 import type { Placement, StoreRecord } from './nouns.ts';
+import { type Judged, placementRefusal } from './placement-refusal.ts';
 
 /** What a new Copy asks of the place it goes to. Bytes. */
 export interface Wanted {
@@ -21,17 +22,10 @@ export type Placed =
   /** `waiting`: only because hosts are busy. */
   | { readonly kind: 'refused'; readonly error: HawserError; readonly waiting: boolean };
 
-interface Judged {
-  readonly store: StoreRecord;
-  readonly kind: 'fits' | 'full' | 'busy' | 'unfit' | 'taken' | 'away';
-  /** For people: why not. */
-  readonly reason: string;
-}
-
 /**
  * Where a new Copy goes: at random among the Stores that can take it, on another host than the Copies that
  * there are, if one can. `reachable` tells whether a host's agent can be spoken to from here; `chance` is
- * 0 ≤ x < 1. A refusal says of each Store why not: `not-found` (no such Store), `store-full`,
+ * 0 ≤ x < 1. A refusal says why not, by kinds of reason: `not-found` (no such Store), `store-full`,
  * `already-exists` (it holds one), `conflict` (tags), `unavailable`.
  */
 export function place(
@@ -44,14 +38,14 @@ export function place(
   if (wanted.storeId !== undefined && asked.length === 0) {
     return refused(new HawserError('not-found', 'There is no such store; see the list of stores.'));
   }
-  const judged = asked.map((store) => judge(store, wanted, reachable));
+  const judged = asked.map((store) => ({ ...judge(store, wanted, reachable), store }));
   const fitting = judged.filter((one) => one.kind === 'fits').map((one) => one.store);
   const elsewhere = fitting.filter((store) => wanted.hosts?.has(store.hostId) !== true);
   const best = elsewhere.length > 0 ? elsewhere : fitting;
   const store = best[Math.floor(chance() * best.length)];
   if (store !== undefined) return { kind: 'placed', store };
   return refused(
-    refusal(judged, wanted),
+    placementRefusal(judged, wanted.reserve),
     judged.some((one) => one.kind === 'busy'),
   );
 }
@@ -60,20 +54,21 @@ function refused(error: HawserError, waiting = false): Placed {
   return { kind: 'refused', error, waiting };
 }
 
-function judge(store: StoreRecord, wanted: Wanted, reachable: (hostId: string) => boolean): Judged {
+function judge(store: StoreRecord, wanted: Wanted, reachable: (hostId: string) => boolean): Omit<Judged, 'store'> {
   const { storeTags, hostTags } = wanted.placement;
-  if (store.unschedulable !== null) return { store, kind: 'away', reason: store.unschedulable };
+  const room = roomOf(store);
+  if (store.unschedulable !== null) return { room, kind: 'away', reason: store.unschedulable };
   if (!reachable(store.hostId)) {
-    return { store, kind: 'away', reason: `The agent of ${store.hostName} has not been heard here yet.` };
+    return { room, kind: 'away', reason: `The agent of ${store.hostName} has not been heard here yet.` };
   }
   const missing = [...lacking(storeTags, store.tags), ...lacking(hostTags, store.hostTags)];
-  if (missing.length > 0) return { store, kind: 'unfit', reason: `It lacks the tag ${missing.join(', ')}.` };
-  if (wanted.taken?.has(store.id) === true) return { store, kind: 'taken', reason: 'It holds a copy already.' };
-  if (roomOf(store) < wanted.reserve) return { store, kind: 'full', reason: `${roomOf(store)} bytes are free.` };
+  if (missing.length > 0) return { room, kind: 'unfit', reason: `The tag ${missing.join(', ')} is missing there.` };
+  if (wanted.taken?.has(store.id) === true) return { room, kind: 'taken', reason: 'A copy lies there already.' };
+  if (room < wanted.reserve) return { room, kind: 'full', reason: 'It has no room.' };
   if (wanted.busy?.has(store.hostId) === true) {
-    return { store, kind: 'busy', reason: `${store.hostName} fetches as many copies as it may (copies.perHost).` };
+    return { room, kind: 'busy', reason: `${store.hostName} fetches as many copies as it may (copies.perHost).` };
   }
-  return { store, kind: 'fits', reason: '' };
+  return { room, kind: 'fits', reason: '' };
 }
 
 function lacking(wanted: readonly string[], found: readonly string[]): readonly string[] {
@@ -82,30 +77,4 @@ function lacking(wanted: readonly string[], found: readonly string[]): readonly 
 
 function roomOf(store: StoreRecord): number {
   return Math.max(0, store.free - store.reserved);
-}
-
-function refusal(judged: readonly Judged[], { reserve }: Wanted): HawserError {
-  const full = judged.filter((one) => one.kind === 'full');
-  const others = judged.filter((one) => one.kind !== 'full').map((one) => `${one.store.name}: ${one.reason}`);
-  if (full.length > 0) {
-    const room = full.map(({ store }) => ({ store: store.name, free: roomOf(store) }));
-    const free = room.map((one) => `${one.free} on ${one.store}`).join(', ');
-    const rest = others.length === 0 ? '' : ` Of the others, ${others.join(' ')}`;
-    return new HawserError(
-      'store-full',
-      `${reserve} bytes are wanted; free are ${free}. Remove images or add space.${rest}`,
-      { details: { wanted: reserve, room } },
-    );
-  }
-  const why = others.join(' ');
-  if (judged.length > 0 && judged.every((one) => one.kind === 'taken')) {
-    return new HawserError('already-exists', `Every store has a copy already. ${why} Add a store.`);
-  }
-  if (judged.length > 0 && judged.every((one) => one.kind === 'taken' || one.kind === 'unfit')) {
-    return new HawserError('conflict', `No store fits. ${why} Change the tags of a store, or what is asked for.`);
-  }
-  return new HawserError(
-    'unavailable',
-    `No store can take a copy now. ${why === '' ? 'There is none.' : why} Enable one or bring its host back.`,
-  );
 }

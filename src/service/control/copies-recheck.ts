@@ -1,4 +1,5 @@
 import type { CopyReport } from '../../contract/link.ts';
+import { copyStoreTitle } from '../../core/store-title.ts';
 import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
 import { loseCopy } from './copies-guard.ts';
@@ -51,7 +52,7 @@ async function judge(context: Context, copy: CopyToCheck, report: CopyReport): P
     case 'writing':
       return lost(context, copy);
     case 'unreachable':
-      return change(context, copy, `The store ${copy.storeName} cannot be read now.`);
+      return change(context, copy, `The ${copyStoreTitle(copy)} cannot be read now.`);
   }
 }
 
@@ -91,7 +92,7 @@ async function change(context: Context, copy: CopyToCheck, status: string): Prom
 }
 
 async function lost(context: Context, copy: CopyToCheck): Promise<void> {
-  const status = `The copy on ${copy.storeName} of ${copy.hostName} is gone: its file is not there any more.`;
+  const status = `The copy in ${copyStoreTitle(copy)} is gone: its file is not there any more.`;
   const moved = await context.db.transaction(async (tx) => {
     const image = await tx.images.lock(copy.imageId);
     if (image === undefined || !(await loseCopy(tx, image, copy.id, status))) return false;

@@ -1,6 +1,7 @@
 import { isHawserError, toHawserError } from '../../core/errors.ts';
 import { removalRefusal } from '../../core/guards.ts';
 import type { Image } from '../../core/nouns.ts';
+import { copyStoreTitle } from '../../core/store-title.ts';
 import type { Context } from './context.ts';
 import { markRemoving, removeMarked } from './copies-guard.ts';
 import type { Pulls } from './copies-pull.ts';
@@ -75,7 +76,7 @@ async function removeSpare(tx: ControlDb, image: Image, copies: readonly CopyPla
     const leaves = copy.evicting && (copy.state === 'ready' || copy.state === 'unknown');
     if (!leaves && !(copy.state === 'failed' && !isRepairable(copy, copies))) continue;
     if (removalRefusal(now, new Set([copy.id]), inUse) !== undefined) continue;
-    await markRemoving(tx, now, [copy], leaves ? `Moved off ${copy.storeName}` : copy.status);
+    await markRemoving(tx, now, [copy], leaves ? `Moved off ${copyStoreTitle(copy)}` : copy.status);
     now = { ...now, copies: now.copies.map((one) => (one.id === copy.id ? { ...one, state: 'removing' } : one)) };
     removed = true;
   }

@@ -151,7 +151,7 @@ test('copies go to other hosts first, where the tags say, and a missing store is
   await images.change(alice, id, { placement: { minCopies: 4 } });
   const short = await stage.image(id, (image) => ready(3)(image) && image.status !== '');
   expect(lie(short)).toEqual(['a ready', 'b ready', 'c ready']);
-  expect(short.status).toMatch(/^3 of 4 copies are good.*d: It lacks the tag ssd/);
+  expect(short.status).toMatch(/^3 of 4 copies are good.*Store "d" of host "three": The tag ssd is missing there/);
   await images.change(alice, id, { placement: { minCopies: 3 } });
   await stage.image(id, (image) => image.status === '');
 });
@@ -243,7 +243,7 @@ test('a store that is emptied: a copy elsewhere first, then this one goes; with 
   await stores.change(admin, stage.storeId('a'), { evicting: true });
   const stuck = await stage.image(id, (image) => image.status !== '');
   expect(lie(stuck)).toEqual(['a ready']);
-  expect(stuck.status).toMatch(/b: The store is disabled/);
+  expect(stuck.status).toMatch(/"b" of host "two": The store is disabled/);
   two.pulls = 'wait';
   await stores.change(admin, stage.storeId('b'), { enabled: true });
   const task = await stage.task('replicate', (found) => found.state === 'RUNNING');
@@ -343,7 +343,7 @@ test('a file that is gone is noticed and made again; the last one fails its imag
   agent.copies.clear();
   stage.test.later(101);
   const lost = await stage.image(id, (image) => image.state === 'failed');
-  expect(lost.status).toMatch(/on b of one is gone|on a of one is gone/);
+  expect(lost.status).toMatch(/in store "[ab]" of host "one" is gone/);
   expect(lost.status).toMatch(/upload the image again/);
   await stage.rounds();
   expect((await stage.image(id)).state).toBe('failed');

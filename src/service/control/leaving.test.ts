@@ -111,7 +111,7 @@ test('a drain that cannot go on said nothing: the host says how many are left an
     expect(status).toContain(id.slice(0, 8));
     expect(status).not.toContain('disk');
   };
-  await stuck('It lacks the tag ssd');
+  await stuck('The tag ssd is missing there');
   await ready.control.images.change(alice, id, { placement: { storeTags: [], minCopies: 2 } });
   await stuck('1 of 2 copies are good');
   await ready.control.images.change(alice, id, { placement: { minCopies: 1 } });

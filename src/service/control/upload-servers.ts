@@ -1,5 +1,7 @@
 import { HawserError } from '../../core/errors.ts';
 import type { Actor } from '../../core/nouns.ts';
+import { sizeTextBeside } from '../../core/size-text.ts';
+import { storeTitle } from '../../core/store-title.ts';
 import type { Context } from './context.ts';
 import { endUpload } from './ending.ts';
 import type { ControlDb, UploadRow } from './ports.ts';
@@ -111,7 +113,7 @@ async function setSize(context: Context, db: ControlDb, before: UploadRow, size:
   if (room < size) {
     const others = stores.filter((other) => other.enabled && other.state === 'online' && other.id !== upload.storeId);
     return {
-      error: noRoom(size, Math.max(0, room), store?.name ?? 'its store'),
+      error: noRoom(size, Math.max(0, room), store === undefined ? 'its store' : storeTitle(store)),
       elsewhere: received === 0 && others.some((other) => other.free - other.reserved >= size),
     };
   }
@@ -122,7 +124,7 @@ async function setSize(context: Context, db: ControlDb, before: UploadRow, size:
 function noRoom(wanted: number, room: number, store: string): HawserError {
   return new HawserError(
     'store-full',
-    `${wanted} bytes are wanted and ${room} are free on ${store}. Remove images there or add space.`,
+    `No room in ${store}: wanted ${sizeTextBeside(wanted, room)}, free ${sizeTextBeside(room, wanted)}. Remove images there or add space.`,
     { details: { wanted, room } },
   );
 }

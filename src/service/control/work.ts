@@ -2,6 +2,7 @@ import type { WorkReport } from '../../contract/link.ts';
 import { type Digest, digestAlgorithms, formatDigest } from '../../core/digest.ts';
 import { HawserError, toHawserError } from '../../core/errors.ts';
 import type { Actor, Copy, Image, Task } from '../../core/nouns.ts';
+import { copyStoreTitle } from '../../core/store-title.ts';
 import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
 import { loseCopy } from './copies-guard.ts';
@@ -88,7 +89,7 @@ export async function verifyCopy(
       work,
       owner: image.owner,
     } as const;
-    await tx.tasks.insert({ ...task, status: `The copy on ${copy.storeName} is compared` });
+    await tx.tasks.insert({ ...task, status: `The copy in ${copyStoreTitle(copy)} is compared` });
     return id;
   });
   if (taskId === undefined) return;

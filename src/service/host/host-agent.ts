@@ -88,6 +88,7 @@ export class HostAgent {
     this.tickets = parts.tickets ?? HostTickets.inMemory(parts.monotonic, parts.means.slabs);
     this.#uploads = new HostUploads({
       ...shared,
+      hostName: parts.name,
       now: parts.now,
       monotonic: parts.monotonic,
       log: parts.log,

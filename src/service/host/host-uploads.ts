@@ -1,5 +1,7 @@
 import type { AgentRequest, UploadReport } from '../../contract/link.ts';
 import { HawserError, toHawserError } from '../../core/errors.ts';
+import { sizeTextBeside } from '../../core/size-text.ts';
+import { storeTitle } from '../../core/store-title.ts';
 import type { FlatAlgorithm } from '../../engine/hash-pool.ts';
 import { type EngineMeans, Incoming } from '../../engine/incoming.ts';
 import { PassingDigests } from '../../engine/passing-digests.ts';
@@ -12,6 +14,7 @@ import { sealedFacts } from './sealed-facts.ts';
 import { WatchedJournal } from './watched-journal.ts';
 
 export interface HostUploadsParts {
+  readonly hostName: string;
   readonly stores: ReadonlyMap<string, HostStore>;
   readonly state: StateFolder;
   readonly means: EngineMeans;
@@ -276,10 +279,11 @@ export class HostUploads {
   async #mustHaveRoom(host: HostStore, reserve: number, own = 0): Promise<void> {
     const { free, filesystem } = await host.store.usage();
     const promised = (await this.#promisedBeside(host, filesystem)) - own;
+    const room = Math.max(0, free - promised);
     if (free - promised >= reserve) return;
     throw new HawserError(
       'store-full',
-      `The store ${host.name} has ${free} bytes free, ${promised} of them promised to other uploads; ${reserve} are needed. Free some space or choose another store.`,
+      `No room in ${storeTitle({ name: host.name, hostName: this.#parts.hostName })}: wanted ${sizeTextBeside(reserve, room)}, free ${sizeTextBeside(room, reserve)} beside what other uploads were promised. Free some space or choose another store.`,
       { details: { free, promised, wanted: reserve } },
     );
   }

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { AgentEvent, UploadReport } from '../../contract/link.ts';
 import { HawserError, isHawserError } from '../../core/errors.ts';
+import { sizeTextBeside } from '../../core/size-text.ts';
 import type { CopyState } from '../../core/states.ts';
+import { storeTitle } from '../../core/store-title.ts';
 import type { HostAgent } from './host-agent.ts';
 import type { NamedImage, NamedImageFolder } from './named-image-ports.ts';
 
@@ -160,7 +162,8 @@ export class NamedImages {
   }
 
   async #storeFor({ size, store: wanted }: LaunchImage): Promise<string> {
-    const { stores } = await this.#agent.call('describe', {});
+    const wantedSize = size ?? 0;
+    const { stores, name } = await this.#agent.call('describe', {});
     const usable = stores.filter(({ name, problem }) => problem === null && (wanted === undefined || name === wanted));
     const [best] = [...usable].sort((a, b) => b.free - a.free);
     if (best === undefined) {
@@ -169,8 +172,11 @@ export class NamedImages {
         `This host has no store ${wanted === undefined ? 'that works' : `"${wanted}"`}.`,
       );
     }
-    if (best.free < (size ?? 0)) {
-      throw new HawserError('store-full', `${size} bytes are wanted and ${best.free} are free on ${best.name}.`);
+    if (best.free < wantedSize) {
+      throw new HawserError(
+        'store-full',
+        `No room in ${storeTitle({ name: best.name, hostName: name })}: wanted ${sizeTextBeside(wantedSize, best.free)}, free ${sizeTextBeside(best.free, wantedSize)}.`,
+      );
     }
     return best.storeId;
   }

@@ -1,16 +1,8 @@
-const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+import { sizeText } from '../../../src/core/size-text.ts';
 
-/** Binary units, three digits: `1.25 GiB`, `12.5 GiB`, `125 GiB`. */
+/** `1.25 GiB`; a dash for what is not known. */
 export function formatBytes(bytes: number | null | undefined): string {
-  if (bytes === null || bytes === undefined) return '–';
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1023.5 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-  return `${value.toFixed(digits).replace(/\.0+$/, '')} ${units[unit]}`;
+  return bytes === null || bytes === undefined ? '–' : sizeText(bytes);
 }
 
 export function formatRate(bytesPerSecond: number | null | undefined): string {
