@@ -1,16 +1,19 @@
 import type { DataAccess } from '../contract/api/upload.ts';
+import type { HostIdentity } from '../core/nouns.ts';
 
 export interface DataTarget {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   /** PEM that the certificate there is verified with; null: as any other. */
   readonly ca: string | null;
+  /** The host whose certificate must be shown there; null: it says nothing of hosts. */
+  readonly host: HostIdentity | null;
   readonly direct: boolean;
 }
 
 export interface DataRouteOptions {
   /** The data route of the API itself, which passes bytes on: always there, one hop more. */
-  readonly relay: Omit<DataTarget, 'direct' | 'ca'>;
+  readonly relay: Omit<DataTarget, 'direct' | 'ca' | 'host'>;
   /** Asks for a ticket for the data listener; without it everything goes through the API. */
   readonly access?: () => Promise<DataAccess>;
   /** Milliseconds since 1970, to compare with `expiresAt`. */
@@ -36,7 +39,7 @@ export class DataRoute {
 
   async target(): Promise<DataTarget> {
     const { access: ask, relay, wallClock } = this.#options;
-    if (ask === undefined || this.#failures >= PATIENCE) return { ...relay, ca: null, direct: false };
+    if (ask === undefined || this.#failures >= PATIENCE) return { ...relay, ca: null, host: null, direct: false };
     this.#access ??= ask();
     try {
       const access = await this.#access;
@@ -73,6 +76,7 @@ function direct(access: DataAccess): DataTarget {
     url: `${access.url.replace(/\/+$/, '')}/data`,
     headers: { authorization: `Bearer ${access.token}` },
     ca: access.ca,
+    host: access.host,
     direct: true,
   };
 }

@@ -113,7 +113,7 @@ export class Delivery {
         moved(bytes);
         status.underway(part, bytes);
       };
-      return transport.put({ url: target.url, ca: target.ca, headers, body, onSent, signal });
+      return transport.put({ url: target.url, ca: target.ca, host: target.host, headers, body, onSent, signal });
     });
   }
 

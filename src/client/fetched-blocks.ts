@@ -125,7 +125,8 @@ export class FetchedBlocks {
           moved(bytes);
           onReceived(bytes);
         };
-        return transport.get({ url: target.url, ca: target.ca, headers, into, onReceived: received, signal });
+        const { url, ca, host } = target;
+        return transport.get({ url, ca, host, headers, into, onReceived: received, signal });
       });
     } catch (error) {
       route.broke(target);

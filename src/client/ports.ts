@@ -1,3 +1,4 @@
+import type { HostIdentity } from '../core/nouns.ts';
 import type { Range } from '../core/range.ts';
 
 /**
@@ -27,6 +28,8 @@ export interface PutRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** PEM that the certificate of the server is verified with, where the platform can; null: as any other. */
   readonly ca?: string | null | undefined;
+  /** The host whose certificate must be shown there, where the platform can look; null: whoever `ca` vouches for. */
+  readonly host?: HostIdentity | null | undefined;
   /** Stays untouched until the call has settled; the transport makes no copy of the whole. */
   readonly body: Uint8Array;
   /** How many bytes of the body have gone out so far. Called as often as is cheap. */
@@ -55,6 +58,7 @@ export interface GetRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** As for a PUT. */
   readonly ca?: string | null | undefined;
+  readonly host?: HostIdentity | null | undefined;
   /** Filled from its start with the body of a 2xx answer. A body that announces to be longer is not read at all. */
   readonly into: Uint8Array;
   readonly onReceived?: (bytes: number) => void;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { imageFormats } from '../core/formats.ts';
 import { copyStates, statesOf, uploadStates } from '../core/states.ts';
+import { hostIdentity } from './host-identity.ts';
 
 /**
  * The link between control and an agent: commands (control asks, `POST /agent/v1/{command}` with a
@@ -129,6 +130,8 @@ export const pullSource = z.discriminatedUnion('kind', [
     ticket: z.string(),
     /** PEM that the data listener's certificate is verified with; null: the usual roots. */
     ca: z.string().nullable(),
+    /** The host whose certificate must be shown there; null: it says nothing of hosts. */
+    host: hostIdentity.nullish(),
     size: bytes,
     /** hex of tree-sha256 */
     treeDigest: z.string().nullable(),

@@ -185,6 +185,8 @@ export interface Host {
   /** Where control reaches the agent; null: in this very process. */
   readonly agentUrl: string | null;
   readonly dataUrls: readonly string[];
+  /** As in its HostIdentity. */
+  readonly keyHash: string | null;
   /** Raised at each join with the same identity; an agent with an older one is fenced off. */
   readonly generation: number;
   readonly storeCount: number;
@@ -193,6 +195,13 @@ export interface Host {
   readonly free: number;
   readonly seenAt: Date | null;
   readonly createdAt: Date;
+}
+
+/** By what a Host is known at the other end of a connection: nobody else can show a certificate of its agent with its key. */
+export interface HostIdentity {
+  readonly id: string;
+  /** SHA-256 (hex) of the public key that it joined with; null: not known, its id in a certificate of the authority must do. */
+  readonly keyHash: string | null;
 }
 
 /** A right to join, handed to a new agent once. Its secret is shown only when it is made. */

@@ -110,13 +110,18 @@ function joinedHosts(db: Kysely<Tables>): Pick<HostRecords, 'join' | 'begin' | '
         .executeTakeFirst();
       return row?.generation;
     },
-    begin: async (hostId, known) => {
+    begin: async (hostId, { known, keyHash }) => {
       const row = await db
         .updateTable('hosts')
         // It counts as online once this process has reported over the link.
-        .set({ generation: sql<number>`greatest(generation, ${known}::integer) + 1`, online: false })
+        .set({
+          generation: sql<number>`greatest(generation, ${known}::integer) + 1`,
+          online: false,
+          key_hash: keyHash,
+        })
         .where('id', '=', hostId)
         .where('removed_at', 'is', null)
+        .where((of) => of.or([of('key_hash', 'is', null), of('key_hash', '=', keyHash)]))
         .returning('generation')
         .executeTakeFirst();
       return row?.generation;
@@ -222,6 +227,7 @@ function hostOf(row: HostRow): Host {
     tags: row.tags,
     agentUrl: row.agent_url,
     dataUrls: row.data_urls,
+    keyHash: row.key_hash,
     generation: row.generation,
     storeCount: row.store_count,
     copyCount: row.copy_count,

@@ -12,10 +12,24 @@ const columns = [
   'host_id as hostId',
 ] as const;
 
-type JoinTokenRecords = Pick<HostRecords, 'joinTokens' | 'insertJoinToken' | 'removeJoinToken' | 'takeJoinToken'>;
+type JoinTokenRecords = Pick<
+  HostRecords,
+  'joinTokens' | 'insertJoinToken' | 'removeJoinToken' | 'joinToken' | 'takeJoinToken'
+>;
 
 export function createJoinTokenRecords(db: Kysely<Tables>): JoinTokenRecords {
+  const joinToken: JoinTokenRecords['joinToken'] = async (hash) => {
+    const row = await db
+      .selectFrom('join_tokens')
+      .select(['used_at', sql<boolean>`expires_at > now()`.as('lives')])
+      .where('hash', '=', hash)
+      .executeTakeFirst();
+    if (row === undefined) return 'unknown';
+    if (row.used_at !== null) return 'used-before';
+    return row.lives ? 'usable' : 'expired';
+  };
   return {
+    joinToken,
     joinTokens: () => db.selectFrom('join_tokens').select(columns).orderBy('created_at', 'desc').execute(),
     insertJoinToken: async (token) => {
       await db.deleteFrom('join_tokens').where('expires_at', '<', sql<Date>`now() - interval '30 days'`).execute();
@@ -48,9 +62,9 @@ export function createJoinTokenRecords(db: Kysely<Tables>): JoinTokenRecords {
         )
         .executeTakeFirst();
       if (used.numUpdatedRows === 1n) return 'used';
-      const row = await db.selectFrom('join_tokens').select('used_at').where('hash', '=', hash).executeTakeFirst();
-      if (row === undefined) return 'unknown';
-      return row.used_at === null ? 'expired' : 'used-before';
+      const standing = await joinToken(hash);
+      // Its time may have come between the two.
+      return standing === 'usable' ? 'expired' : standing;
     },
   };
 }

@@ -128,10 +128,14 @@ function hosts(db: Kysely<Tables>): Pick<StoreRecords, 'saveHost' | 'heard' | 'm
     dataListener: async (hostId) => {
       const row = await db
         .selectFrom('hosts')
-        .select(['data_urls', 'data_ca'])
+        .select(['data_urls', 'data_ca', 'agent_url', 'key_hash'])
         .where('id', '=', hostId)
         .executeTakeFirst();
-      return row && { urls: row.data_urls, ca: row.data_ca };
+      if (row === undefined) return undefined;
+      const { data_urls: urls, data_ca: ca } = row;
+      // Who joined tells of an authority only when its certificate is of the agents'; a serve tells of its own certificate.
+      const host = ca === null || row.agent_url === null ? null : { id: hostId, keyHash: row.key_hash };
+      return { urls, ca, host };
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { UploadServerRecords } from '../service/control/ports.ts';
 import type { Tables } from './tables.ts';
 
@@ -15,13 +15,20 @@ export function createUploadServerRecords(db: Kysely<Tables>): UploadServerRecor
         .execute();
       return new Map(rows.map((row) => [row.upload_id, row.upload_address]));
     },
-    addressOf: async (uploadId) => {
+    placeOf: async (uploadId) => {
+      // Launched servers have addresses of their own (see save): where two have the same, one was changed to the other's.
       const row = await db
-        .selectFrom('upload_servers')
-        .where('upload_id', '=', uploadId)
-        .select('upload_address')
+        .selectFrom('upload_servers as a')
+        .innerJoin('upload_servers as b', 'b.upload_address', 'a.upload_address')
+        .innerJoin('uploads as u', 'u.id', 'b.upload_id')
+        .innerJoin('stores as s', 's.id', 'u.store_id')
+        .innerJoin('hosts as h', 'h.id', 's.host_id')
+        .where('a.upload_id', '=', uploadId)
+        .select(['a.upload_address', 'h.id', 'h.key_hash'])
+        .orderBy(sql`b.upload_id = a.upload_id`)
+        .limit(1)
         .executeTakeFirst();
-      return row?.upload_address;
+      return row && { address: row.upload_address, host: { id: row.id, keyHash: row.key_hash } };
     },
     save: async (uploadId, address) => {
       // A server that is gone may have left its address behind: nobody's chunks may go to who has its port now.

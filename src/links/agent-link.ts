@@ -15,6 +15,7 @@ import {
   linkError,
 } from '../contract/link.ts';
 import { HawserError, isErrorCode, toHawserError } from '../core/errors.ts';
+import { otherHost } from '../tls/host-check.ts';
 
 /** A stream that says nothing for so long is dead: the agent speaks at least every two seconds. */
 const SILENCE_MS = 10_000;
@@ -24,6 +25,8 @@ const CONNECT_MS = 5_000;
 /** An agent in another process. */
 export interface RemoteAgent {
   readonly hostId: string;
+  /** As in HostIdentity: whoever answers must have this key. */
+  readonly keyHash: string | null;
   /** `https://HOST:PORT` of its link listener. */
   readonly url: string;
   readonly generation: number;
@@ -49,17 +52,17 @@ export function connectAgent(socketPath: string): AgentLink {
 export function connectRemoteAgent(remote: RemoteAgent): AgentLink {
   const agent = new TlsAgent({ keepAlive: true, keepAliveMsecs: 5_000, maxSockets: 32 });
   const { hostname, port } = new URL(remote.url);
-  const host = hostname.replace(/^\[|\]$/g, '');
+  const wanted = { id: remote.hostId, keyHash: remote.keyHash };
   return linkOver({
     request: (options, answer) =>
       httpsRequest(
         {
           agent,
-          host,
+          host: hostname.replace(/^\[|\]$/g, ''),
           port,
           ca: remote.ca,
           ...remote.keys(),
-          checkServerIdentity: (_name: string, certificate: PeerCertificate) => wrongHost(certificate, remote.hostId),
+          checkServerIdentity: (name: string, shown: PeerCertificate) => otherHost(wanted, name, shown),
           ...options,
           headers: {
             ...options.headers,
@@ -72,11 +75,6 @@ export function connectRemoteAgent(remote: RemoteAgent): AgentLink {
     away: `The agent at ${remote.url} does not answer.`,
     trouble: remote.trouble,
   });
-}
-
-function wrongHost({ subject }: PeerCertificate, hostId: string): Error | undefined {
-  if (subject.CN === hostId && subject.OU === 'agent') return undefined;
-  return new HawserError('unavailable', `Another host answers there (${String(subject.CN)}), or something else.`);
 }
 
 interface Wire {

@@ -126,7 +126,8 @@ test('an agent takes commands from its own control only; control speaks only wit
   const hostId = host?.id ?? '';
   const dial = async (of: Authority, kind: 'agent' | 'control', to: Partial<RemoteAgent> = {}) => {
     const keys = await issueKeys(of, { kind, id: hostId }, ['localhost']);
-    const link = { hostId, url: agent.addresses.agent ?? '', generation: 1, ca: ours.certificate, trouble: () => {} };
+    const url = agent.addresses.agent ?? '';
+    const link = { hostId, keyHash: null, url, generation: 1, ca: ours.certificate, trouble: () => {} };
     return connectRemoteAgent({ ...link, keys: () => keys, ...to }).call('describe', {});
   };
   expect(await dial(ours, 'control')).toMatchObject({ hostId });
@@ -146,6 +147,10 @@ test('an agent takes commands from its own control only; control speaks only wit
   await expect(dial(ours, 'control', { hostId: randomUUID() })).rejects.toMatchObject({
     code: 'unavailable',
     message: expect.stringContaining('Another host answers'),
+  });
+  await expect(dial(ours, 'control', { keyHash: 'a'.repeat(64) })).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('not with the key that it joined with'),
   });
   await expect(dial(ours, 'control', { generation: 99 })).rejects.toMatchObject({
     code: 'unavailable',

@@ -11,6 +11,7 @@ const bad: Readonly<Record<string, readonly [from: string, to: string]>> = {
   'contract-imports': ['src/contract/a.ts', 'src/service/control/b.ts'],
   'config-imports': ['src/config/a.ts', 'src/host/b.ts'],
   'client-imports': ['src/client/a.ts', 'src/engine/b.ts'],
+  'tls-imports': ['src/tls/a.ts', 'src/host/b.ts'],
   'native-imports': ['src/native/a.ts', 'src/stores/b.ts'],
   'stores-imports': ['src/stores/file/a.ts', 'src/engine/b.ts'],
   'formats-imports': ['src/formats/a.ts', 'src/stores/b.ts'],

@@ -1,31 +1,41 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Fetch, FetchAnswer } from '../../client/ports.ts';
+import type { HostIdentity } from '../../core/nouns.ts';
+import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
 
 export interface HttpConnectionOptions {
   /** Certificates to trust beside the system's, PEM. */
   readonly ca?: string | undefined;
+  /** Everything goes to this unix socket, whatever host a URL names. */
+  readonly socketPath?: string | undefined;
+}
+
+export interface RequestTo extends http.RequestOptions {
+  /** PEM that this server's certificate is verified with, instead of what the connection trusts. */
+  readonly ca?: string | null | undefined;
+  /** The host that must answer; null: whoever `ca` vouches for. */
+  readonly ofHost?: HostIdentity | null | undefined;
 }
 
 /** Kept connections to servers, shared by API calls and transfers. */
 export class HttpConnection implements Disposable {
   readonly #plain = new http.Agent({ keepAlive: true });
-  readonly #tls: https.Agent;
+  readonly #tls: HostConnections;
   /** Of data listeners that are known by another authority. An agent's own options go before those of a request. */
-  readonly #known = new Map<string, https.Agent>();
+  readonly #known = new Map<string, HostConnections>();
 
-  constructor({ ca }: HttpConnectionOptions = {}) {
-    this.#tls = new https.Agent({ keepAlive: true, ...(ca === undefined ? {} : { ca }) });
+  readonly #socket: { readonly socketPath?: string };
+
+  constructor({ ca, socketPath }: HttpConnectionOptions = {}) {
+    this.#socket = socketPath === undefined ? {} : { socketPath };
+    this.#tls = new HostConnections({ keepAlive: true, ...(ca === undefined ? {} : { ca }) });
   }
 
-  /** `ca`: PEM that this server's certificate is verified with, instead of what the connection trusts. */
-  request(
-    url: string,
-    { ca, ...options }: http.RequestOptions & { readonly ca?: string | null | undefined },
-  ): http.ClientRequest {
+  request(url: string, { ca, ofHost, ...options }: RequestTo): http.ClientRequest {
     const request = url.startsWith('https:')
-      ? https.request(url, { ...options, agent: this.#agentFor(ca ?? undefined) })
-      : http.request(url, { ...options, agent: this.#plain });
+      ? https.request(url, { ...options, ...optionsForHost(ofHost), agent: this.#agentFor(ca ?? undefined) })
+      : http.request(url, { ...options, ...this.#socket, agent: this.#plain });
     limitConnecting(request);
     return request;
   }
@@ -53,9 +63,9 @@ export class HttpConnection implements Disposable {
     for (const agent of this.#known.values()) agent.destroy();
   }
 
-  #agentFor(ca: string | undefined): https.Agent {
+  #agentFor(ca: string | undefined): HostConnections {
     if (ca === undefined) return this.#tls;
-    const known = this.#known.get(ca) ?? new https.Agent({ keepAlive: true, ca });
+    const known = this.#known.get(ca) ?? new HostConnections({ keepAlive: true, ca });
     this.#known.set(ca, known);
     return known;
   }

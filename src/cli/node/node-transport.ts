@@ -24,7 +24,7 @@ export class NodeTransport implements UploadTransport, DownloadTransport {
     this.#connection = connection;
   }
 
-  put({ url, ca, headers, body, onSent, signal }: PutRequest): Promise<TransportAnswer> {
+  put({ url, ca, host, headers, body, onSent, signal }: PutRequest): Promise<TransportAnswer> {
     const { origin } = new URL(url);
     const asks = body.length > (this.#proven.get(origin) ?? 0);
     return new Promise<TransportAnswer>((resolve, reject) => {
@@ -32,6 +32,7 @@ export class NodeTransport implements UploadTransport, DownloadTransport {
       const request = this.#connection.request(url, {
         method: 'PUT',
         ca,
+        ofHost: host,
         headers: { ...headers, 'content-length': String(body.length), ...(asks ? { expect: '100-continue' } : {}) },
       });
       const abort = () => request.destroy(asError(signal.reason));
@@ -57,10 +58,10 @@ export class NodeTransport implements UploadTransport, DownloadTransport {
     return { status: response.statusCode ?? 0, headers: headersOf(response), body: body.toString('utf8') };
   }
 
-  get({ url, ca, headers, into, onReceived, signal }: GetRequest): Promise<GetAnswer> {
+  get({ url, ca, host, headers, into, onReceived, signal }: GetRequest): Promise<GetAnswer> {
     return new Promise<GetAnswer>((resolve, reject) => {
       signal.throwIfAborted();
-      const request = this.#connection.request(url, { method: 'GET', ca, headers: { ...headers } });
+      const request = this.#connection.request(url, { method: 'GET', ca, ofHost: host, headers: { ...headers } });
       const abort = () => request.destroy(asError(signal.reason));
       signal.addEventListener('abort', abort, { once: true });
       request.once('close', () => signal.removeEventListener('abort', abort));

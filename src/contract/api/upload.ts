@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { imageFormats } from '../../core/formats.ts';
 import { statesOf, uploadStates } from '../../core/states.ts';
+import { hostIdentity } from '../host-identity.ts';
 import { bytes, digestText, name, pageOf, pageQuery, range, timestamp, uuid } from './common.ts';
 import { imageResource, placement, uploadSource } from './image.ts';
 
@@ -32,6 +33,8 @@ export const dataAccess = z.object({
   expiresAt: timestamp,
   /** PEM that the certificate there is verified with; null: the usual roots, or plain HTTP. */
   ca: z.string().nullable().default(null),
+  /** The host whose certificate must be shown there; null: it says nothing of hosts. */
+  host: hostIdentity.nullable().default(null),
 });
 export type DataAccess = z.infer<typeof dataAccess>;
 

@@ -13,7 +13,7 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
 import { afterEach, expect, test } from 'vitest';
-import { issueKeys, openAuthority } from '../../host/authority.ts';
+import { certificateRequest, issueKeys, openAuthority } from '../../host/authority.ts';
 import { type RelayRequest, relay } from './relay.ts';
 import { createServer as createDoor } from './server.ts';
 
@@ -348,15 +348,19 @@ test('what a host calls its bytes makes them no page of ours', async () => {
   expect(headers['set-cookie']).toBe(undefined);
 });
 
-test('a good certificate for the address is not enough: it must be of the host that is meant', async () => {
+test('a good certificate for the address is not enough: it must be of the host that is meant, with its key', async () => {
   const authority = await openAuthority(
     (make) => make(),
     () => new Date(),
   );
   const meant = randomUUID();
-  const listening = async (id: string) => {
-    const keys = await issueKeys(authority, { kind: 'agent', id }, ['127.0.0.1']);
-    const server = createTlsServer(keys, (_request, response) => void response.end('its bytes'));
+  const heard: string[] = [];
+  const listening = async (kind: 'agent' | 'control', id: string) => {
+    const keys = await issueKeys(authority, { kind, id }, ['127.0.0.1']);
+    const server = createTlsServer(keys, (request, response) => {
+      heard.push(id);
+      request.resume().once('end', () => response.end('its bytes'));
+    });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     started.push({
@@ -365,15 +369,34 @@ test('a good certificate for the address is not enough: it must be of the host t
         server.close();
       },
     });
-    return `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    return { url, id, keyHash: await authority.keyHash(await certificateRequest(keys.key)) };
   };
-  const urls = { '/meant': await listening(meant), '/other': await listening(randomUUID()) };
-  const { port } = await door((path) => ({
-    url: urls[path === '/meant' ? '/meant' : '/other'],
-    ca: authority.certificate,
-    hostId: meant,
-  }));
-  expect(await ask(port, { path: '/meant' })).toMatchObject({ status: 200 });
-  const other = await ask(port, { path: '/other', method: 'PUT', body: Buffer.alloc(10) });
-  expect([other.status, JSON.parse(other.body.toString()).code]).toEqual([503, 'unavailable']);
+  const good = await listening('agent', meant);
+  const other = await listening('agent', randomUUID());
+  const formerly = await listening('agent', meant);
+  const control = await listening('control', meant);
+  const places = { '/meant': good, '/other': other, '/formerly': formerly, '/control': control };
+  const { port } = await door((path) => {
+    const [, place = '', of = ''] = path.split('?')[0]?.split('/') ?? [];
+    const { url } = places[`/${place}` as keyof typeof places];
+    const host = of === 'other' ? other : { id: meant, keyHash: of === 'any' ? null : good.keyHash };
+    return { url, ca: authority.certificate, host };
+  });
+  const put = async (path: string) => {
+    heard.length = 0;
+    const answer = await ask(port, { path, method: 'PUT', body: Buffer.alloc(10) });
+    return { status: answer.status, heard: heard.length, body: answer.body.toString() };
+  };
+  expect(await put('/meant')).toMatchObject({ status: 200, heard: 1 });
+  expect(await put('/meant/any')).toMatchObject({ status: 200, heard: 1 });
+  expect(await put('/formerly/any')).toMatchObject({ status: 200, heard: 1 });
+  const refused = { status: 503, heard: 0 };
+  expect(await put('/other')).toMatchObject({ ...refused, body: expect.stringContaining('Another host answers') });
+  expect(await put('/control')).toMatchObject({ ...refused, body: expect.stringContaining('No host answers') });
+  // The connection that is kept was made when any key was good.
+  expect(await put('/formerly')).toMatchObject({ ...refused, body: expect.stringContaining('not with the key') });
+  // A host that names the address of another one, and answered there once, is not believed for that one.
+  expect(await put('/other/other')).toMatchObject({ status: 200, heard: 1 });
+  expect(await put('/other')).toMatchObject({ ...refused, body: expect.stringContaining(other.id) });
 });

@@ -1,9 +1,10 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage, Agent as PlainAgent } from 'node:http';
-import { request as httpsRequest, Agent as TlsAgent } from 'node:https';
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { request as httpsRequest } from 'node:https';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { HawserError, isHawserError } from '../../core/errors.ts';
+import type { HostIdentity } from '../../core/nouns.ts';
 import { passedInBuffers } from '../../native/young-garbage.ts';
+import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
 import { expectsContinue, securityHeaders } from './server.ts';
 
 /** Where a request is passed on to. */
@@ -16,8 +17,8 @@ export interface RelayTarget {
   readonly ca?: string | undefined;
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
-  /** Whose bytes are meant: an agent chooses the names in its certificate, so one that is of another host is turned away. */
-  readonly hostId?: string | undefined;
+  /** Who must answer there; null: whoever `ca` vouches for. */
+  readonly host?: HostIdentity | null | undefined;
   /** Put on an answer that is a success, over what came. */
   readonly answerHeaders?: Readonly<Record<string, string>> | undefined;
 }
@@ -77,7 +78,7 @@ interface Exchange {
 }
 
 const plain = new PlainAgent({ keepAlive: true });
-const tls = new TlsAgent({ keepAlive: true });
+const tls = new HostConnections({ keepAlive: true });
 const CONNECT_MS = 10_000;
 
 /** Sends the request; resolves with the head of the answer, which may come in the middle of the body. */
@@ -125,16 +126,8 @@ function begin(request: FastifyRequest, reply: FastifyReply, target: RelayTarget
   });
 }
 
-function tlsOf({ ca, cert, key, hostId }: RelayTarget) {
-  if (hostId === undefined) return { ca, cert, key };
-  const check = (name: string, shown: PeerCertificate) => checkServerIdentity(name, shown) ?? wrongHost(shown, hostId);
-  return { ca, cert, key, checkServerIdentity: check };
-}
-
-/** A certificate that an operator gave the agent says nothing of hosts. */
-function wrongHost({ subject }: PeerCertificate, hostId: string): Error | undefined {
-  if ((subject.OU !== 'agent' && subject.OU !== 'control') || subject.CN === hostId) return undefined;
-  return new HawserError('unavailable', 'Another host answers at the address of the one that keeps these bytes.');
+function tlsOf({ ca, cert, key, host }: RelayTarget) {
+  return { ca, cert, key, ...optionsForHost(host) };
 }
 
 /** The connection exists: before that nothing of the body is taken, so that a refusal costs the client nothing. */

@@ -19,7 +19,7 @@ export function createJoinDoor(
     if (peer.kind !== 'agent' || peer.id !== beat.host.hostId) {
       throw new HawserError('forbidden', 'The certificate that was shown is not the one of this host.');
     }
-    return agents.heartbeat(beat);
+    return agents.heartbeat({ ...beat, keyHash: peer.keyHash });
   });
   return listener;
 }

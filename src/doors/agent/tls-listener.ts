@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import { HawserError, toHawserError } from '../../core/errors.ts';
+import { publicKeyHash } from '../../tls/host-check.ts';
 
 /** PEM. */
 export interface TlsIdentity {
@@ -15,6 +16,8 @@ export interface TlsIdentity {
 export interface Peer {
   readonly kind: string;
   readonly id: string;
+  /** SHA-256 (hex) of its public key. */
+  readonly keyHash: string;
 }
 
 /**
@@ -60,7 +63,7 @@ export function peerOf(request: FastifyRequest): Peer {
     throw new HawserError('forbidden', `The certificate that was shown is not good here: ${why} (${reason}).`);
   }
   const { CN, OU } = certificate.subject;
-  return { kind: String(OU), id: String(CN) };
+  return { kind: String(OU), id: String(CN), keyHash: publicKeyHash(certificate) };
 }
 
 function statusOf(code: string): number {

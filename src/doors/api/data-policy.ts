@@ -78,7 +78,7 @@ async function relayTo(
     url: `${access.url}${pathBelow(request)}`,
     headers: { authorization: `Bearer ${access.token}` },
     ca: access.ca ?? undefined,
-    hostId: target.hostId,
+    host: access.host,
     answerHeaders,
   });
   const access = await elsewhere.access(target.hostId, subject);

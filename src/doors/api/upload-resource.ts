@@ -30,5 +30,6 @@ export function uploadResourceOf(upload: Upload, chunkSize: number): UploadResou
 }
 
 export function accessResourceOf(access: Access): DataAccess {
-  return { url: access.url, token: access.token, ca: access.ca, expiresAt: access.expiresAt.toISOString() };
+  const { url, token, ca, host, expiresAt } = access;
+  return { url, token, ca, host, expiresAt: expiresAt.toISOString() };
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Actor, Upload } from '../../core/nouns.ts';
+import type { UploadServerPlace } from '../../service/control/ports.ts';
 import { expectsContinue } from '../_http/server.ts';
 import type { Found } from './backing-images.ts';
 import { type LonghornScope, nameOf, notUnderstood } from './scope.ts';
@@ -41,8 +42,8 @@ const actions: Readonly<Record<string, Action>> = {
     if (found.image.state === 'failed') return asked.reply.code(200).send();
     const upload = await scope.images.filling(actor, found);
     const { uploadServers } = scope.images.use;
-    const address = await uploadServers.recorded(actor, upload.id);
-    if (address !== undefined) await closeServer(asked, address);
+    const place = await uploadServers.recorded(actor, upload.id);
+    if (place !== undefined) await closeServer(asked, place);
     await uploadServers.closed(actor, upload.id);
     return asked.reply.code(200).send();
   },
@@ -129,11 +130,11 @@ async function finish({ actor, scope, request }: Asked, upload: Upload, size: nu
 }
 
 /** One that does not answer is closed already, or closed by its host a little later. */
-async function closeServer({ scope, request }: Asked, address: string): Promise<void> {
+async function closeServer({ scope, request }: Asked, place: UploadServerPlace): Promise<void> {
   try {
-    await scope.client.call({ address, path: 'close', query: {} });
+    await scope.client.call({ ...place, path: 'close', query: {} });
   } catch (error) {
-    request.log.info({ event: 'upload-server.not-closed', address, err: error });
+    request.log.info({ event: 'upload-server.not-closed', address: place.address, err: error });
   }
 }
 
@@ -143,17 +144,17 @@ async function uploadWhole(asked: Asked): Promise<FastifyReply> {
   const size = number(queryOf(asked.request), 'size');
   const { upload, answer } = await start(asked, size);
   if (answer.status !== 200) return pass(asked, answer);
-  const address = await scope.images.use.uploadServers.address(actor, upload.id);
-  const to = { address, path: 'upload', query: { size: String(size) } };
+  const place = await scope.images.use.uploadServers.place(actor, upload.id);
+  const to = { ...place, path: 'upload', query: { size: String(size) } };
   if ((await scope.client.relay(asked.request, asked.reply, to)) === 200) await finish(asked, upload, size);
   return asked.reply;
 }
 
 async function relayTo(asked: Asked, path: string, given: URLSearchParams): Promise<FastifyReply> {
   const upload = await asked.scope.images.filling(asked.actor, asked.found);
-  const address = await asked.scope.images.use.uploadServers.address(asked.actor, upload.id);
+  const place = await asked.scope.images.use.uploadServers.place(asked.actor, upload.id);
   given.delete('action');
-  await asked.scope.client.relay(asked.request, asked.reply, { address, path, query: Object.fromEntries(given) });
+  await asked.scope.client.relay(asked.request, asked.reply, { ...place, path, query: Object.fromEntries(given) });
   return asked.reply;
 }
 
@@ -165,12 +166,12 @@ async function callServer(
   query: Readonly<Record<string, string>>,
 ): Promise<UploadServerAnswer> {
   const { uploadServers } = scope.images.use;
-  const address = await uploadServers.address(actor, upload.id);
+  const place = await uploadServers.place(actor, upload.id);
   try {
-    return await scope.client.call({ address, path, query });
+    return await scope.client.call({ ...place, path, query });
   } catch (error) {
     if (!isHawserError(error, 'unavailable')) throw error;
-    return scope.client.call({ address: await uploadServers.launch(actor, upload.id), path, query });
+    return scope.client.call({ ...(await uploadServers.launch(actor, upload.id)), path, query });
   }
 }
 

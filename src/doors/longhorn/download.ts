@@ -3,8 +3,9 @@ import { request as httpsRequest } from 'node:https';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGzip } from 'node:zlib';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Access } from '../../service/control/use-cases.ts';
+import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
 import { contentDisposition } from '../_http/data-headers.ts';
 import { type LonghornScope, nameOf } from './scope.ts';
 
@@ -12,6 +13,8 @@ export interface DownloadSettings {
   /** PEM that data listeners are verified with when a ticket names none; undefined: the usual roots. */
   readonly dataCa: string | undefined;
 }
+
+const connections = new HostConnections({ keepAlive: true });
 
 /** Headers of the data listener's answer that hold for the client too. */
 const passed = ['accept-ranges', 'content-length', 'content-range', 'etag', 'hawser-tree-digest'];
@@ -45,16 +48,15 @@ async function fetchFrom(
 ): Promise<IncomingMessage> {
   const url = `${access.url}/data`;
   const ca = access.ca ?? dataCa;
-  const options = {
-    headers: { ...headers, authorization: `Bearer ${access.token}` },
-    ...(ca === undefined ? {} : { ca }),
-  };
-  const outgoing = url.startsWith('https:') ? httpsRequest(url, options) : httpRequest(url, options);
+  const options = { headers: { ...headers, authorization: `Bearer ${access.token}` } };
+  const tls = { ...(ca === undefined ? {} : { ca }), ...optionsForHost(access.host), agent: connections };
+  const outgoing = url.startsWith('https:') ? httpsRequest(url, { ...options, ...tls }) : httpRequest(url, options);
   return new Promise((resolve, reject) => {
     outgoing.once('response', resolve);
-    outgoing.once('error', (cause) =>
-      reject(new HawserError('unavailable', 'The host that has the bytes does not answer now; try again.', { cause })),
-    );
+    outgoing.once('error', (cause) => {
+      if (isHawserError(cause)) return reject(cause);
+      reject(new HawserError('unavailable', 'The host that has the bytes does not answer now; try again.', { cause }));
+    });
     outgoing.end();
   });
 }

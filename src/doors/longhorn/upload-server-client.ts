@@ -1,7 +1,9 @@
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { request as httpsRequest } from 'node:https';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
+import type { UploadServerPlace } from '../../service/control/ports.ts';
+import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
 import { relay } from '../_http/relay.ts';
 import { UPLOAD_SERVER_BASE } from './upload-server.ts';
 
@@ -18,9 +20,8 @@ export interface UploadServerAnswer {
   readonly body: string;
 }
 
-export interface UploadServerCall {
-  /** `ip:port`: it alone says which server. */
-  readonly address: string;
+/** The address alone says which server; who may answer there is the host that has one at it. */
+export interface UploadServerCall extends UploadServerPlace {
   readonly path: string;
   readonly query: Readonly<Record<string, string>>;
 }
@@ -34,7 +35,7 @@ const QUIET_MS = 600_000;
 export class UploadServerClient {
   readonly #keys: () => UploadServerKeys | undefined;
   readonly #plain = new HttpAgent({ keepAlive: true });
-  readonly #tls = new HttpsAgent({ keepAlive: true });
+  readonly #tls = new HostConnections({ keepAlive: true });
 
   /** No keys: upload servers speak plain HTTP with everybody. */
   constructor(keys: () => UploadServerKeys | undefined) {
@@ -57,7 +58,7 @@ export class UploadServerClient {
   /** Passes a body on as it comes, and the answer back, unchanged. Answers the status. */
   async relay(request: FastifyRequest, reply: FastifyReply, to: UploadServerCall): Promise<number> {
     const keys = this.#keys();
-    await relay(request, reply, { url: urlOf(to, keys), ...keys });
+    await relay(request, reply, { url: urlOf(to, keys), ...keys, host: keys && to.host });
     return reply.raw.statusCode;
   }
 
@@ -72,7 +73,7 @@ export class UploadServerClient {
     const outgoing =
       keys === undefined
         ? httpRequest(urlOf(to, keys), { ...options, agent: this.#plain })
-        : httpsRequest(urlOf(to, keys), { ...options, ...keys, agent: this.#tls });
+        : httpsRequest(urlOf(to, keys), { ...options, ...keys, ...optionsForHost(to.host), agent: this.#tls });
     return answerTo(outgoing);
   }
 }
@@ -88,6 +89,7 @@ function answerTo(outgoing: ClientRequest): Promise<IncomingMessage> {
     outgoing.once('response', resolve);
     outgoing.once('timeout', () => outgoing.destroy(new Error('no answer for ten minutes')));
     outgoing.once('error', (cause) => {
+      if (isHawserError(cause)) return reject(cause);
       reject(
         new HawserError(
           'unavailable',

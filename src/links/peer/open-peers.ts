@@ -6,6 +6,7 @@ import type { ByteSource } from '../../core/bytes.ts';
 import { HawserError, isErrorCode } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
 import type { DistantCopy, ExtentPage, OpenPeer, PeerAddress } from '../../service/host/ports.ts';
+import { optionsForHost } from '../../tls/host-connections.ts';
 import { responseSource } from '../_http/response-source.ts';
 
 /** A connection that brings no byte for so long is given up. */
@@ -38,11 +39,11 @@ class PeerCopy implements DistantCopy {
   /** The shortest that a connection took to be made, milliseconds. */
   #roundTrip = Number.POSITIVE_INFINITY;
 
-  constructor({ url, ticket, ca }: PeerAddress, { passed, stallMs = STALL_MS }: PeerSettings) {
+  constructor({ url, ticket, ca, host }: PeerAddress, { passed, stallMs = STALL_MS }: PeerSettings) {
     this.#url = url.replace(/\/+$/, '');
     this.#ticket = ticket;
     this.#agent = url.startsWith('https:')
-      ? new https.Agent({ keepAlive: true, ...(ca === null ? {} : { ca }) })
+      ? new https.Agent({ keepAlive: true, ...(ca === null ? {} : { ca }), ...optionsForHost(host) })
       : new http.Agent({ keepAlive: true });
     this.#passed = passed;
     this.#stallMs = stallMs;

@@ -172,9 +172,9 @@ export class Pulls {
     const { hostId, storeId, key } = copy;
     const access = await this.#tickets.install(hostId, { kind: 'copy', storeId, key }, ['read']);
     const local = hostId === row.hostId ? { storeId, key } : null;
-    const { url, token: ticket, ca } = access;
+    const { url, token: ticket, ca, host } = access;
     return {
-      pull: { kind: 'copy', url, ticket, ca, size, treeDigest, local },
+      pull: { kind: 'copy', url, ticket, ca, host, size, treeDigest, local },
       from: `${copy.storeName} on ${copy.hostName}`,
     };
   }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { AgentCommand, AgentEvent, AgentLink, AgentRequest } from '../../contract/link.ts';
 import { HawserError, toHawserError } from '../../core/errors.ts';
 import type { Host } from '../../core/nouns.ts';
@@ -7,6 +8,8 @@ import { versionTrouble } from './joining.ts';
 /** Where an agent is reached. */
 export interface AgentAddress {
   readonly hostId: string;
+  /** As in its HostIdentity. */
+  readonly keyHash: string | null;
   readonly url: string;
   readonly generation: number;
 }
@@ -70,7 +73,7 @@ export class Followers {
       const wanted = new Map((await this.#context.db.hosts.list()).flatMap((host) => reachable(host)));
       for (const [hostId, { address }] of this.#followed) {
         const now = wanted.get(hostId);
-        if (now?.url !== address.url || now.generation !== address.generation) await this.#end(hostId);
+        if (now === undefined || !isDeepStrictEqual(now, address)) await this.#end(hostId);
       }
       if (this.#stopped) return;
       for (const address of wanted.values()) if (!this.#followed.has(address.hostId)) this.#begin(address);
@@ -116,9 +119,9 @@ export class Followers {
   }
 }
 
-function reachable({ id, agentUrl, generation, state }: Host): [string, AgentAddress][] {
+function reachable({ id, agentUrl, generation, keyHash, state }: Host): [string, AgentAddress][] {
   if (agentUrl === null || state === 'outdated' || state === 'removed') return [];
-  return [[id, { hostId: id, url: agentUrl, generation }]];
+  return [[id, { hostId: id, keyHash, url: agentUrl, generation }]];
 }
 
 /**

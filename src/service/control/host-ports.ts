@@ -13,8 +13,11 @@ export interface HostRecords {
    * that; undefined when there is such a host, not removed, and this is not its key.
    */
   join(host: HostSeen, keyHash: string): Promise<number | undefined>;
-  /** Raises the generation above `known` as well, for a process that takes the host over. Undefined: not there, or removed. */
-  begin(hostId: string, known: number): Promise<number | undefined>;
+  /**
+   * Raises the generation above `known` as well, for a process that takes the host over; one that joined before keys
+   * were kept has this one from now on. Undefined: not there, removed, or it has another key.
+   */
+  begin(hostId: string, by: { readonly known: number; readonly keyHash: string }): Promise<number | undefined>;
   /** Keeps how the host is reached and what is wrong with its version. Returns whether anything but times changed. */
   heartbeat(host: HostSeen, generation: number, outdated: string | null): Promise<boolean>;
   setOutdated(hostId: string, outdated: string | null): Promise<void>;
@@ -26,6 +29,8 @@ export interface HostRecords {
   joinTokens(): Promise<readonly JoinToken[]>;
   insertJoinToken(token: NewJoinToken): Promise<JoinToken>;
   removeJoinToken(id: string): Promise<boolean>;
+  /** How it stands, without using it: `used-before` may still let the same host and key in again. */
+  joinToken(hash: string): Promise<'usable' | 'unknown' | 'expired' | 'used-before'>;
   /** Uses it up for this host and key, in one statement; the same again is `used` again. */
   takeJoinToken(
     hash: string,

@@ -37,6 +37,8 @@ export interface JoinRequest {
 }
 
 export interface Heartbeat {
+  /** SHA-256 (hex) of the public key of the certificate that was shown. */
+  readonly keyHash: string;
   readonly generation: number;
   /** The first one of its process. */
   readonly begins: boolean;
@@ -90,6 +92,9 @@ export function versionTrouble(
 
 async function join(context: Context, joining: Joining, { token, wish, host }: JoinRequest) {
   const { db } = context;
+  // Before anything else of the request is looked at: who has no token learns nothing, and costs one look at a table.
+  const standing = await db.hosts.joinToken(hashToken(token));
+  if (standing !== 'usable' && standing !== 'used-before') throw tokenRefusals[standing]();
   const outdated = versionTrouble(host);
   if (outdated !== null) throw new HawserError('unsupported', outdated);
   refuseLocal(context, host.hostId);
@@ -143,10 +148,15 @@ async function heartbeat(context: Context, joining: Joining, beat: Heartbeat): P
   const refused = { generation: beat.generation, certificate: null, controls };
   if (host === undefined || host.state === 'removed') return { ...refused, verdict: 'removed', reason: REMOVED };
   refuseLocal(context, hostId);
+  if (host.keyHash !== null && host.keyHash !== beat.keyHash)
+    return { ...refused, verdict: 'removed', reason: REPLACED };
+  if (beat.wish !== null && (await joining.keyHash(beat.wish.csr)) !== beat.keyHash) throw strangeKey();
   if (!beat.begins && beat.generation < host.generation) {
     return { ...refused, verdict: 'fenced', reason: fencedReason(host.name) };
   }
-  const generation = beat.begins ? await db.hosts.begin(hostId, beat.generation) : beat.generation;
+  const generation = beat.begins
+    ? await db.hosts.begin(hostId, { known: beat.generation, keyHash: beat.keyHash })
+    : beat.generation;
   if (generation === undefined) return { ...refused, verdict: 'removed', reason: REMOVED };
   const certificate = beat.wish === null ? null : await joining.issue(hostId, beat.wish);
   const outdated = versionTrouble(beat.host);
@@ -165,6 +175,16 @@ async function heartbeat(context: Context, joining: Joining, beat: Heartbeat): P
 
 const REMOVED =
   'This host was taken out by an administrator. Its bytes are kept; to use it again, join it with a new token.';
+
+const REPLACED =
+  'This host was taken out by an administrator, and joined again with another key; the certificate of the old one does not count any more. Bytes that are here are kept. If this is the right one, have an administrator take the host out once more, and join it with a new token.';
+
+function strangeKey(): HawserError {
+  return new HawserError(
+    'forbidden',
+    'A certificate is renewed for the key of this host only, and another one was sent. Put the file keys/agent.key of its data folder back, or have an administrator take the host out and join it again.',
+  );
+}
 
 function fencedReason(name: string): string {
   return `Another process has taken over the host ${name} (it was started with the same identity, for example from a copy of this data folder). Stop one of the two for good; the one that is started last counts.`;

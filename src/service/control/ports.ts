@@ -3,6 +3,7 @@ import type {
   Actor,
   Copy,
   DeclaredFormat,
+  HostIdentity,
   Image,
   Origin,
   PageResult,
@@ -272,7 +273,15 @@ export interface StoreRecords {
   /** Hosts online that were not heard of for so long become offline; returns them. */
   markSilent(seconds: number): Promise<readonly string[]>;
   /** How the data listener of a host is reached; undefined: the host is not known. */
-  dataListener(hostId: string): Promise<{ readonly urls: readonly string[]; readonly ca: string | null } | undefined>;
+  dataListener(hostId: string): Promise<DataListener | undefined>;
+}
+
+export interface DataListener {
+  readonly urls: readonly string[];
+  /** PEM that its certificate is verified with; null: the usual roots, or plain HTTP. */
+  readonly ca: string | null;
+  /** Whose certificate it shows; null: not one of the authority of the agents. */
+  readonly host: HostIdentity | null;
 }
 
 export interface AccountRecords {
@@ -320,11 +329,18 @@ export interface UploadServerRecords {
   /** `ip:port` by Upload; of those that are open, paused or finishing. */
   addresses(uploadIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
   /** Also of one that has ended: its server stays a little longer. */
-  addressOf(uploadId: string): Promise<string | undefined>;
+  placeOf(uploadId: string): Promise<UploadServerPlace | undefined>;
   save(uploadId: string, address: string): Promise<void>;
   remove(uploadId: string): Promise<void>;
   /** The size of an Upload that was begun without one, for it, its Image and its Task, and as its reservation. */
   setSize(uploadId: string, size: number): Promise<void>;
+}
+
+export interface UploadServerPlace {
+  /** `ip:port`. */
+  readonly address: string;
+  /** The host that has its server at this address: that of the Upload, unless the address was changed to that of another one. */
+  readonly host: HostIdentity;
 }
 
 /** Names that are unique at a door although Images may share them: who creates one is alone with it, over all controls. */

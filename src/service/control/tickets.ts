@@ -42,6 +42,7 @@ export class Tickets {
       url: `${base.replace(/\/+$/, '')}${pathOf(subject)}`,
       token: ticketId,
       ca: listener?.ca ?? null,
+      host: listener?.host ?? null,
       expiresAt: new Date(expiresAt),
     };
   }

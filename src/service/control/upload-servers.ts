@@ -4,7 +4,7 @@ import { sizeTextBeside } from '../../core/size-text.ts';
 import { storeTitle } from '../../core/store-title.ts';
 import type { Context } from './context.ts';
 import { endUpload } from './ending.ts';
-import type { ControlDb, UploadRow } from './ports.ts';
+import type { ControlDb, UploadRow, UploadServerPlace } from './ports.ts';
 import { targetOf } from './receiving.ts';
 import { touchUpload, visible } from './views.ts';
 
@@ -16,11 +16,11 @@ export interface UploadServerUseCases {
    * Where the one of this Upload is; launched when there is none. Of a sealed one as long as it was not closed. Throws
    * what the state of the Upload says.
    */
-  address(actor: Actor, uploadId: string): Promise<string>;
+  place(actor: Actor, uploadId: string): Promise<UploadServerPlace>;
   /** Where it was launched last, unless it was closed; whatever became of the Upload. */
-  recorded(actor: Actor, uploadId: string): Promise<string | undefined>;
+  recorded(actor: Actor, uploadId: string): Promise<UploadServerPlace | undefined>;
   /** Has the host launch it (again) and records where it is. */
-  launch(actor: Actor, uploadId: string): Promise<string>;
+  launch(actor: Actor, uploadId: string): Promise<UploadServerPlace>;
   /** It was closed by its client. */
   closed(actor: Actor, uploadId: string): Promise<void>;
   /**
@@ -46,19 +46,24 @@ export function createUploadServers(context: Context): UploadServerUseCases {
     await db.uploadServers.save(uploadId, address);
     context.log.info({ event: 'upload-server.launched', uploadId, address });
     touchUpload(context, upload);
-    return address;
+    const place = await db.uploadServers.placeOf(uploadId);
+    if (place !== undefined) return place;
+    throw new HawserError(
+      'unavailable',
+      'Another host has just named the address of this upload server; send on again.',
+    );
   };
   return {
     addresses: (uploadIds) => db.uploadServers.addresses(uploadIds),
     launch,
-    address: async (actor, uploadId) => {
+    place: async (actor, uploadId) => {
       const upload = await find(actor, uploadId);
-      const recorded = await db.uploadServers.addressOf(uploadId);
+      const recorded = await db.uploadServers.placeOf(uploadId);
       if (upload.state === 'sealed' && recorded !== undefined) return recorded;
       targetOf(upload, 'read');
       return recorded ?? launch(actor, uploadId);
     },
-    recorded: async (actor, uploadId) => db.uploadServers.addressOf((await find(actor, uploadId)).id),
+    recorded: async (actor, uploadId) => db.uploadServers.placeOf((await find(actor, uploadId)).id),
     closed: async (actor, uploadId) => {
       const upload = await find(actor, uploadId);
       await db.uploadServers.remove(uploadId);

@@ -3,6 +3,7 @@ import type {
   Actor,
   DeclaredFormat,
   Host,
+  HostIdentity,
   Image,
   JoinToken,
   PageRequest,
@@ -74,6 +75,8 @@ export interface Access {
   readonly token: string;
   /** PEM that the certificate there is verified with; null: the usual roots, or plain HTTP. */
   readonly ca: string | null;
+  /** The host whose certificate must be shown there; null: it says nothing of hosts. */
+  readonly host: HostIdentity | null;
   readonly expiresAt: Date;
 }
 

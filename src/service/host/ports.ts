@@ -1,6 +1,6 @@
 import type { ByteSource } from '../../core/bytes.ts';
 import type { HawserError } from '../../core/errors.ts';
-import type { DeclaredFormat } from '../../core/nouns.ts';
+import type { DeclaredFormat, HostIdentity } from '../../core/nouns.ts';
 import type { Range } from '../../core/range.ts';
 import type { UploadState } from '../../core/states.ts';
 import type { UploadJournal } from '../../engine/upload-journal.ts';
@@ -106,6 +106,8 @@ export interface PeerAddress {
   readonly ticket: string;
   /** PEM that the certificate is verified with; null: the usual roots. */
   readonly ca: string | null;
+  /** Who must answer there; null: whoever `ca` vouches for. */
+  readonly host?: HostIdentity | null | undefined;
 }
 
 /** Opens nothing yet: the first call connects. */

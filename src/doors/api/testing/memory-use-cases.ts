@@ -131,7 +131,13 @@ function imageUseCases(note: Note): ImageUseCases {
         key: 'copies/secret-key',
         fingerprint: null,
       }),
-    access: async () => ({ url: 'http://127.0.0.1:7802/data/v1/copies/x', token: 'ticket', ca: null, expiresAt: at }),
+    access: async () => ({
+      url: 'http://127.0.0.1:7802/data/v1/copies/x',
+      token: 'ticket',
+      ca: null,
+      host: null,
+      expiresAt: at,
+    }),
     verify: async () => task,
     digest: async (_actor, _id, algorithm) => {
       note('images.digest', algorithm);
@@ -161,7 +167,13 @@ function uploadUseCases(note: Note): UploadUseCases {
     },
     get: async (_actor, id) => found(id, ids.upload, upload),
     target: async (_actor, id) => found(id, ids.upload, { uploadId: id, hostId: ids.host, generation: 1 }),
-    access: async () => ({ url: 'http://127.0.0.1:7802/data/v1/uploads/x', token: 'ticket', ca: null, expiresAt: at }),
+    access: async () => ({
+      url: 'http://127.0.0.1:7802/data/v1/uploads/x',
+      token: 'ticket',
+      ca: null,
+      host: null,
+      expiresAt: at,
+    }),
     finish: async (_actor, id, request) => {
       note('uploads.finish', request);
       return { upload: found(id, ids.upload, upload), image };

@@ -130,6 +130,7 @@ export const host: Host = {
   drained: false,
   tags: [],
   agentUrl: null,
+  keyHash: null,
   dataUrls: ['http://127.0.0.1:7802'],
   generation: 1,
   storeCount: 1,
