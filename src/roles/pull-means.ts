@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
+import { lendConnection } from '../doors/_http/lent-connection.ts';
 import { openPeers } from '../links/peer/open-peers.ts';
 import { addressGuard } from '../links/url/address-guard.ts';
 import { openUrls } from '../links/url/open-urls.ts';
@@ -15,7 +16,7 @@ export function pullMeans(allow: readonly string[]): PullMeans {
   const guard = addressGuard({ allow, own: ownAddresses });
   const resolve = (host: string) => lookup(host, { all: true });
   return {
-    openPeer: openPeers({ passed: passedInBuffers }),
+    openPeer: openPeers({ passed: passedInBuffers, lend: lendConnection }),
     openUrl: openUrls({ guard, resolve, passed: passedInBuffers, now: () => new Date() }),
     patience: {
       tries: TRIES,

@@ -16,8 +16,8 @@ interface Handle {
 type Parser = Record<number, unknown>;
 
 /**
- * Lends the plain socket below a request with a Content-Length. Node stops reading it, and its parser,
- * which counts the body, is told stand-ins for what the borrower took: so request, keep-alive,
+ * Lends the plain socket below a message with a Content-Length: a request that came, or an answer. Node stops reading it, and its parser,
+ * which counts the body, is told stand-ins for what the borrower took: so message, keep-alive,
  * pipelining, refusals and the server's own cleaning up go on as if node had read everything.
  * Undefined when this cannot be done; then nothing has changed.
  */
@@ -96,6 +96,13 @@ function stopReading(socket: Socket, handle: Handle): () => void {
     // Through both states, so that the stream and the handle agree again.
     socket.pause();
     handle.reading = false;
+    // A server starts its sockets when they are resumed. A client leaves it to the stream, which believes that it is
+    // reading already.
+    socket.once('resume', () => {
+      if (handle.reading || socket.destroyed || socket.isPaused()) return;
+      handle.reading = true;
+      handle.readStart();
+    });
     socket.resume();
   };
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { ByteSource } from '../../core/bytes.ts';
+import type { ByteSource, LentConnection } from '../../core/bytes.ts';
 import { HawserError } from '../../core/errors.ts';
 
 export interface ResponseLimits {
@@ -9,32 +9,57 @@ export interface ResponseLimits {
   readonly stallMs: number;
   /** Told of bytes that passed in Buffers which are garbage by now. */
   readonly passed: (bytes: number) => void;
+  /** Lends the connection of an answer whose body nobody has begun to read. */
+  readonly lend?: ((response: IncomingMessage) => LentConnection | undefined) | undefined;
 }
 
-/** The body of an answer, held back while the taker is busy. An answer that was not drained to its end loses its connection. */
+/**
+ * The body of an answer, held back while the taker is busy. An answer that was not drained to its end loses its
+ * connection. It is only lent when its Content-Length is what must come.
+ */
 export function responseSource(response: IncomingMessage, limits: ResponseLimits): ByteSource {
+  const { length } = limits;
+  let lent = 0;
   return {
     drain: (take, signal) =>
-      drain(response, { ...limits, take, signal }).catch((error: unknown) => {
+      drain(response, { ...limits, lent, take, signal }).catch((error: unknown) => {
         response.destroy();
         throw error;
       }),
+    lend: () => {
+      if (length === null || response.headers['content-length'] !== String(length)) return undefined;
+      const connection = limits.lend?.(response);
+      return (
+        connection && {
+          ...connection,
+          patience: limits.stallMs / 2,
+          took: (bytes) => {
+            lent += bytes;
+            connection.took(bytes);
+          },
+        }
+      );
+    },
   };
 }
 
 interface Draining extends ResponseLimits {
+  /** Bytes that others took before. */
+  readonly lent: number;
   readonly take: (chunk: Uint8Array) => Promise<void> | undefined;
   readonly signal: AbortSignal;
 }
 
 function drain(response: IncomingMessage, limits: Draining): Promise<void> {
-  const { length, stallMs, passed, take, signal } = limits;
+  const { length, passed, take, signal } = limits;
+  // Half of its patience is over when a borrower gives a silent connection back.
+  const stallMs = limits.lent > 0 ? limits.stallMs / 2 : limits.stallMs;
   return new Promise((resolve, reject) => {
     let busy: Promise<void> | undefined;
-    let bytes = 0;
+    let bytes = limits.lent;
     let heard = performance.now();
     const watch = setInterval(() => {
-      if (busy === undefined && performance.now() - heard > stallMs) fail(stalled(stallMs));
+      if (busy === undefined && performance.now() - heard > stallMs) fail(stalled(limits.stallMs));
     }, stallMs / 8).unref();
 
     const leave = () => {

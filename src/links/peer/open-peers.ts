@@ -2,7 +2,7 @@ import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { z } from 'zod';
 import { extentList } from '../../contract/api/image.ts';
-import type { ByteSource } from '../../core/bytes.ts';
+import type { ByteSource, LentConnection } from '../../core/bytes.ts';
 import { HawserError, isErrorCode } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
 import type { DistantCopy, ExtentPage, OpenPeer, PeerAddress } from '../../service/host/ports.ts';
@@ -21,6 +21,8 @@ const LANES = { near: 2, far: 6 } as const;
 export interface PeerSettings {
   /** Told of bytes that passed in Buffers which are garbage by now. */
   readonly passed: (bytes: number) => void;
+  /** Lends the connection below an answer, where that can be done. */
+  readonly lend?: (response: IncomingMessage) => LentConnection | undefined;
   readonly stallMs?: number;
 }
 
@@ -33,20 +35,20 @@ class PeerCopy implements DistantCopy {
   readonly #url: string;
   readonly #ticket: string;
   readonly #agent: http.Agent;
-  readonly #passed: (bytes: number) => void;
+  readonly #settings: PeerSettings;
   readonly #stallMs: number;
   #etag: string | undefined;
   /** The shortest that a connection took to be made, milliseconds. */
   #roundTrip = Number.POSITIVE_INFINITY;
 
-  constructor({ url, ticket, ca, host }: PeerAddress, { passed, stallMs = STALL_MS }: PeerSettings) {
+  constructor({ url, ticket, ca, host }: PeerAddress, settings: PeerSettings) {
     this.#url = url.replace(/\/+$/, '');
     this.#ticket = ticket;
     this.#agent = url.startsWith('https:')
       ? new https.Agent({ keepAlive: true, ...(ca === null ? {} : { ca }), ...optionsForHost(host) })
       : new http.Agent({ keepAlive: true });
-    this.#passed = passed;
-    this.#stallMs = stallMs;
+    this.#settings = settings;
+    this.#stallMs = settings.stallMs ?? STALL_MS;
   }
 
   get lanes(): number {
@@ -85,7 +87,7 @@ class PeerCopy implements DistantCopy {
       response.destroy();
       throw refusal;
     }
-    return responseSource(response, { length: range.length, stallMs: this.#stallMs, passed: this.#passed });
+    return responseSource(response, { ...this.#settings, length: range.length, stallMs: this.#stallMs });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

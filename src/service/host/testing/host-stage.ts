@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { PullSource, UploadReport } from '../../../contract/link.ts';
+import type { Mover } from '../../../core/mover.ts';
+import { lendConnection } from '../../../doors/_http/lent-connection.ts';
 import { createServer } from '../../../doors/_http/server.ts';
 import { dataDoor } from '../../../doors/data/data-door.ts';
 import { HashPool } from '../../../engine/hash-pool.ts';
@@ -16,6 +18,7 @@ import type { TlsKeys } from '../../../host/tls.ts';
 import { openPeers } from '../../../links/peer/open-peers.ts';
 import { addressGuard } from '../../../links/url/address-guard.ts';
 import { openUrls } from '../../../links/url/open-urls.ts';
+import { openSocketMover } from '../../../native/socket-mover.ts';
 import { openFileStore } from '../../../stores/file/store.ts';
 import type { Store } from '../../../stores/store.ts';
 import { HostAgent } from '../host-agent.ts';
@@ -39,6 +42,8 @@ export interface HostStage extends AsyncDisposable {
   readonly storeIds: readonly string[];
   readonly stores: readonly Store[];
   readonly slabs: SlabPool;
+  /** Bytes that came by the mover. */
+  readonly moved: () => number;
   /** Base URL of its data listener. */
   readonly url: string;
   /** How long it waited between tries, instead of waiting. */
@@ -78,6 +83,7 @@ export async function hostStage({ tls, ...means }: StageOptions = {}): Promise<H
   const storeIds = stores.map(() => randomUUID());
   const state = await openStateFolder(join(folder, 'agent'));
   const waits: number[] = [];
+  const mover = watchedMover();
   const start = () =>
     HostAgent.start({
       hostId: randomUUID(),
@@ -87,7 +93,7 @@ export async function hostStage({ tls, ...means }: StageOptions = {}): Promise<H
       dataUrls: () => [],
       stores: stores.map((store, i) => ({ storeId: storeIds[i] ?? '', name: `store ${i}`, store })),
       state,
-      means: { slabs, hashes },
+      means: { slabs, hashes, mover },
       totalRate: null,
       now: () => new Date(),
       monotonic: () => performance.now(),
@@ -105,6 +111,7 @@ export async function hostStage({ tls, ...means }: StageOptions = {}): Promise<H
     storeIds,
     slabs,
     waits,
+    moved: () => mover.moved,
     url: listener.url,
     open: (options) => open(agent, storeIds, options),
     sealed: (bytes) => sealed(agent, storeIds, bytes),
@@ -121,9 +128,30 @@ export async function hostStage({ tls, ...means }: StageOptions = {}): Promise<H
       await agent.close();
       await listener.close();
       await Promise.all(stores.map((store) => store.close()));
+      await mover[Symbol.asyncDispose]();
       await hashes[Symbol.asyncDispose]();
       await rm(folder, { recursive: true, force: true });
     },
+  };
+}
+
+/** The real one, where this machine has one, and how much it brought. */
+function watchedMover(): Mover & AsyncDisposable & { readonly moved: number } {
+  const real = openSocketMover();
+  let moved = 0;
+  return {
+    get moved() {
+      return moved;
+    },
+    begin: (request, events) =>
+      real?.begin(request, {
+        moved: (segments) => {
+          for (const { length } of segments) moved += length;
+          events.moved(segments);
+        },
+        ended: events.ended,
+      }),
+    [Symbol.asyncDispose]: async () => real?.[Symbol.asyncDispose](),
   };
 }
 
@@ -131,7 +159,8 @@ function plainMeans(): Omit<PullMeans, 'patience'> {
   const passed = () => {};
   const guard = addressGuard({ allow: ['127.0.0.0/8'], own: () => [] });
   const resolve = (host: string) => lookup(host, { all: true });
-  return { openPeer: openPeers({ passed }), openUrl: openUrls({ guard, resolve, passed, now: () => new Date() }) };
+  const openPeer = openPeers({ passed, lend: lendConnection });
+  return { openPeer, openUrl: openUrls({ guard, resolve, passed, now: () => new Date() }) };
 }
 
 /** Notes how long it was to wait, and hardly waits. */
