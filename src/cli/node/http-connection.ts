@@ -2,7 +2,7 @@ import http from 'node:http';
 import https from 'node:https';
 import type { Fetch, FetchAnswer } from '../../client/ports.ts';
 import type { HostIdentity } from '../../core/nouns.ts';
-import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
+import { HostConnections } from '../../tls/host-connections.ts';
 
 export interface HttpConnectionOptions {
   /** Certificates to trust beside the system's, PEM. */
@@ -29,12 +29,12 @@ export class HttpConnection implements Disposable {
 
   constructor({ ca, socketPath }: HttpConnectionOptions = {}) {
     this.#socket = socketPath === undefined ? {} : { socketPath };
-    this.#tls = new HostConnections({ keepAlive: true, ...(ca === undefined ? {} : { ca }) });
+    this.#tls = new HostConnections(ca === undefined ? {} : { ca });
   }
 
   request(url: string, { ca, ofHost, ...options }: RequestTo): http.ClientRequest {
     const request = url.startsWith('https:')
-      ? https.request(url, { ...options, ...optionsForHost(ofHost), agent: this.#agentFor(ca ?? undefined) })
+      ? https.request(url, { ...options, agent: this.#trusting(ca ?? undefined).to(ofHost) })
       : http.request(url, { ...options, ...this.#socket, agent: this.#plain });
     limitConnecting(request);
     return request;
@@ -59,13 +59,13 @@ export class HttpConnection implements Disposable {
 
   [Symbol.dispose](): void {
     this.#plain.destroy();
-    this.#tls.destroy();
-    for (const agent of this.#known.values()) agent.destroy();
+    this.#tls[Symbol.dispose]();
+    for (const known of this.#known.values()) known[Symbol.dispose]();
   }
 
-  #agentFor(ca: string | undefined): HostConnections {
+  #trusting(ca: string | undefined): HostConnections {
     if (ca === undefined) return this.#tls;
-    const known = this.#known.get(ca) ?? new HostConnections({ keepAlive: true, ca });
+    const known = this.#known.get(ca) ?? new HostConnections({ ca });
     this.#known.set(ca, known);
     return known;
   }

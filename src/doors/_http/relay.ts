@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { HostIdentity } from '../../core/nouns.ts';
 import { passedInBuffers } from '../../native/young-garbage.ts';
-import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
+import { HostConnections } from '../../tls/host-connections.ts';
 import { expectsContinue, securityHeaders } from './server.ts';
 
 /** Where a request is passed on to. */
@@ -78,15 +78,16 @@ interface Exchange {
 }
 
 const plain = new PlainAgent({ keepAlive: true });
-const tls = new HostConnections({ keepAlive: true });
+const tls = new HostConnections();
 const CONNECT_MS = 10_000;
 
 /** Sends the request; resolves with the head of the answer, which may come in the middle of the body. */
 function begin(request: FastifyRequest, reply: FastifyReply, target: RelayTarget): Promise<Exchange> {
   const { raw } = request;
+  const { ca, cert, key } = target;
   const options = { method: request.method, headers: requestHeaders(request, target) };
   const upstream = target.url.startsWith('https:')
-    ? httpsRequest(target.url, { ...options, agent: tls, ...tlsOf(target) })
+    ? httpsRequest(target.url, { ...options, agent: tls.to(target.host), ca, cert, key })
     : httpRequest(target.url, { ...options, agent: plain });
   const body = hasBody(raw) ? bodyPump(raw, upstream) : undefined;
   const gone = () => {
@@ -124,10 +125,6 @@ function begin(request: FastifyRequest, reply: FastifyReply, target: RelayTarget
       reject(lost(cause, body?.taken() ?? false));
     });
   });
-}
-
-function tlsOf({ ca, cert, key, host }: RelayTarget) {
-  return { ca, cert, key, ...optionsForHost(host) };
 }
 
 /** The connection exists: before that nothing of the body is taken, so that a refusal costs the client nothing. */

@@ -5,7 +5,7 @@ import { constants, createGzip } from 'node:zlib';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { Access } from '../../service/control/use-cases.ts';
-import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
+import { HostConnections } from '../../tls/host-connections.ts';
 import { contentDisposition } from '../_http/data-headers.ts';
 import { type LonghornScope, nameOf } from './scope.ts';
 
@@ -14,7 +14,7 @@ export interface DownloadSettings {
   readonly dataCa: string | undefined;
 }
 
-const connections = new HostConnections({ keepAlive: true });
+const connections = new HostConnections();
 
 /** Headers of the data listener's answer that hold for the client too. */
 const passed = ['accept-ranges', 'content-length', 'content-range', 'etag', 'hawser-tree-digest'];
@@ -49,7 +49,7 @@ async function fetchFrom(
   const url = `${access.url}/data`;
   const ca = access.ca ?? dataCa;
   const options = { headers: { ...headers, authorization: `Bearer ${access.token}` } };
-  const tls = { ...(ca === undefined ? {} : { ca }), ...optionsForHost(access.host), agent: connections };
+  const tls = { ...(ca === undefined ? {} : { ca }), agent: connections.to(access.host) };
   const outgoing = url.startsWith('https:') ? httpsRequest(url, { ...options, ...tls }) : httpRequest(url, options);
   return new Promise((resolve, reject) => {
     outgoing.once('response', resolve);

@@ -3,7 +3,7 @@ import { request as httpsRequest } from 'node:https';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { UploadServerPlace } from '../../service/control/ports.ts';
-import { HostConnections, optionsForHost } from '../../tls/host-connections.ts';
+import { HostConnections } from '../../tls/host-connections.ts';
 import { relay } from '../_http/relay.ts';
 import { UPLOAD_SERVER_BASE } from './upload-server.ts';
 
@@ -35,7 +35,7 @@ const QUIET_MS = 600_000;
 export class UploadServerClient {
   readonly #keys: () => UploadServerKeys | undefined;
   readonly #plain = new HttpAgent({ keepAlive: true });
-  readonly #tls = new HostConnections({ keepAlive: true });
+  readonly #tls = new HostConnections();
 
   /** No keys: upload servers speak plain HTTP with everybody. */
   constructor(keys: () => UploadServerKeys | undefined) {
@@ -64,7 +64,7 @@ export class UploadServerClient {
 
   close(): void {
     this.#plain.destroy();
-    this.#tls.destroy();
+    this.#tls[Symbol.dispose]();
   }
 
   #send(to: UploadServerCall): Promise<IncomingMessage> {
@@ -73,7 +73,7 @@ export class UploadServerClient {
     const outgoing =
       keys === undefined
         ? httpRequest(urlOf(to, keys), { ...options, agent: this.#plain })
-        : httpsRequest(urlOf(to, keys), { ...options, ...keys, ...optionsForHost(to.host), agent: this.#tls });
+        : httpsRequest(urlOf(to, keys), { ...options, ...keys, agent: this.#tls.to(to.host) });
     return answerTo(outgoing);
   }
 }
