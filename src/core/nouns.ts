@@ -64,6 +64,8 @@ export interface Copy {
   readonly hostName: string;
   readonly key: string;
   readonly state: CopyState;
+  /** Since when it has been in this state. */
+  readonly stateAt: Date;
   readonly status: string;
   readonly doneBytes: number;
   readonly storedSize: number | null;

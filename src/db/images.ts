@@ -28,7 +28,7 @@ export function copyQuery(db: Kysely<Tables>) {
     .where('c.state', '<>', 'removed')
     .orderBy('c.created_at')
     .select(['c.id', 'c.image_id', 'c.store_id', 's.name as store_name', 'c.key', 'c.state', 'c.status'])
-    .select(['s.host_id', 'h.name as host_name', 'c.stored_size', 'c.fingerprint'])
+    .select(['s.host_id', 'h.name as host_name', 'c.stored_size', 'c.fingerprint', 'c.state_at'])
     .select(
       sql<number>`case when c.state = 'ready' then coalesce(ci.size, 0) else coalesce(u.received_bytes, 0) end`.as(
         'done_bytes',

@@ -53,6 +53,7 @@ function assignments<T extends Stateful>(table: T, to: States[T], options: MoveO
     if (ends) set.push(sql`ended_at = now()`);
   }
   if (table === 'uploads' && ends) set.push(sql`ended_at = now(), reserved = 0`);
+  if (table === 'copies') set.push(sql`state_at = now()`);
   if (table === 'images' && to === 'ready') set.push(sql`ready_at = now()`);
   return set;
 }

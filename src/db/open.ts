@@ -15,6 +15,7 @@ import * as pulls from './migrations/0004-pulls.ts';
 import * as uploadServers from './migrations/0005-upload-servers.ts';
 import * as places from './migrations/0006-places.ts';
 import * as hostKeys from './migrations/0007-host-keys.ts';
+import * as sinceWhen from './migrations/0008-since-when.ts';
 import { createMove } from './move.ts';
 import { createNameLocks } from './name-locks.ts';
 import { createChangeBus } from './notify.ts';
@@ -56,6 +57,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0005-upload-servers': uploadServers,
   '0006-places': places,
   '0007-host-keys': hostKeys,
+  '0008-since-when': sinceWhen,
   '0004-pulls': pulls,
   '0003-joining': joining,
 };

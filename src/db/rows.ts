@@ -19,6 +19,8 @@ export interface CopyRow {
   readonly status: string;
   readonly stored_size: number | null;
   readonly fingerprint: string | null;
+  /** Text where it comes as JSON. */
+  readonly state_at: Date | string;
   readonly done_bytes: number;
 }
 
@@ -36,6 +38,7 @@ export function copyOf(row: CopyRow): Copy {
     doneBytes: row.done_bytes,
     storedSize: row.stored_size,
     fingerprint: row.fingerprint,
+    stateAt: new Date(row.state_at),
   };
 }
 

@@ -111,6 +111,7 @@ interface CopyTable {
   /** It failed because its file was not there; it is looked at on, in case the file comes back. */
   readonly absent: Generated<boolean>;
   readonly created_at: Made;
+  readonly state_at: Made;
 }
 
 interface UploadTable {

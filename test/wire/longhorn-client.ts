@@ -20,7 +20,9 @@ export interface BackingImage {
   readonly name: string;
   readonly uploadAddress: string;
   readonly actions: Readonly<Record<string, string>>;
-  readonly diskFileStatusMap: Readonly<Record<string, { readonly state: string; readonly progress: number }>>;
+  readonly diskFileStatusMap: Readonly<
+    Record<string, { readonly state: string; readonly progress: number; readonly lastStateTransitionTime: string }>
+  >;
   readonly diskFileStateMap: Readonly<Record<string, string>>;
   readonly diskFileHandlingProgressMap: Readonly<Record<string, number>>;
   readonly currentChecksum: string;

@@ -38,17 +38,28 @@ function onlyState(image: BackingImage): string | undefined {
   return Object.values(image.diskFileStateMap)[0];
 }
 
+/** Since when its only file is in its state, whole seconds. */
+function sinceOf(image: BackingImage): number {
+  const [file] = Object.values(image.diskFileStatusMap);
+  expect(file?.lastStateTransitionTime).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+  return Date.parse(file?.lastStateTransitionTime ?? '');
+}
+
 describe('as the original client does', () => {
   test('start, chunks, coalesce, close: the bytes are those of the file', async () => {
     const bytes = randomBytes(5 * MiB + 700);
+    const begun = Date.now();
     const made = await client.create('even');
     expect(made.uploadAddress).toMatch(/^127\.0\.0\.1:\d+$/);
     expect(made.status.uploadAddress).toBe(made.uploadAddress);
+    await expect.poll(() => Date.now(), { timeout: 5000 }).toBeGreaterThan(sinceOf(made) + 1000); // it is told in seconds
     await client.uploadAll('even', bytes, evenCuts(bytes.length, 2 * MiB));
     const image = await client.show('even');
     expect(onlyState(image)).toBe('ready');
     expect(Object.values(image.diskFileHandlingProgressMap)).toEqual([100]);
     expect(image.uploadAddress).toBe('');
+    expect(sinceOf(made)).toBeGreaterThanOrEqual(begun - 1000);
+    expect(sinceOf(image)).toBeGreaterThan(sinceOf(made));
     expect((await content(made)).equals(bytes)).toBe(true);
     const sha512 = createHash('sha512').update(bytes).digest('hex');
     await expect.poll(async () => (await client.show('even')).currentChecksum).toBe(sha512);

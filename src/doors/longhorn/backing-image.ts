@@ -80,13 +80,7 @@ export function backingImage(base: string, facts: BackingImageFacts): Resource &
     deletionTimestamp: '',
     message: image.status,
     uploadAddress,
-    diskFileStatusMap: byDisk(files, ({ state, progress, message }) => ({
-      dataEngine: 'v1',
-      state,
-      progress,
-      message,
-      lastStateTransitionTime: '',
-    })),
+    diskFileStatusMap: Object.fromEntries(image.copies.map((copy) => [copy.storeId, shippedStatus(image, copy)])),
     diskFileStateMap: stateMap,
     diskFileHandlingProgressMap: progressMap,
     status: {
@@ -99,6 +93,14 @@ export function backingImage(base: string, facts: BackingImageFacts): Resource &
       backingImageFileMap: byDisk(files, (file) => file),
     },
   };
+}
+
+/** What the shipped API says of a file. */
+function shippedStatus(image: Image, copy: Copy) {
+  const { state, progress, message } = fileOf(image, copy);
+  // In whole seconds, as the original tells it.
+  const lastStateTransitionTime = copy.stateAt.toISOString().replace(/\.\d+/, '');
+  return { dataEngine: 'v1', state, progress, message, lastStateTransitionTime };
 }
 
 /** `BackingImageFileInfo` of the seed. */

@@ -36,6 +36,7 @@ export const image: Image = {
       hostName: 'here',
       key: 'copies/secret-key',
       state: 'ready',
+      stateAt: at,
       status: '',
       doneBytes: 4096,
       storedSize: 4096,
