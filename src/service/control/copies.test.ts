@@ -317,7 +317,7 @@ test('a host that falls silent while it fetches, and nobody else can: it goes on
   two.pulls = 'wait';
   const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
   await stage.image(id, (image) => image.copies.length === 2);
-  await until(() => two.uploads.size === 1);
+  await stage.until(() => [...two.uploads.values()].some(({ report }) => report.pull === 'running'));
   const [begun = ''] = two.uploads.keys();
   await stage.silent(two, 61);
   stage.test.later(16);
