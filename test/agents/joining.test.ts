@@ -194,6 +194,53 @@ test('a token that has expired, was removed or never was is refused with what to
   expect(await stage.control.hosts.list(admin)).toEqual([]);
 });
 
+test('who has no token learns nothing else: not what is wrong with the request, nor which hosts there are', async () => {
+  const agent = await newAgent();
+  const host = facts(agent.hostId, { linkVersion: 0 });
+  const wish = { csr: 'no request at all', names: ['localhost'] };
+  await expect(agent.link.join([stage.url], { token: 'x'.repeat(43), wish, host })).rejects.toMatchObject({
+    code: 'forbidden',
+    message: expect.stringContaining('not known'),
+  });
+  const expired = await token();
+  await postgres.query(stage.open.name, `update join_tokens set expires_at = now() - interval '1 second'`);
+  await expect(agent.link.join([stage.url], { token: expired, wish, host })).rejects.toMatchObject({ code: 'expired' });
+  await expect(
+    agent.link.join([stage.url], { token: await token(), wish, host: facts(agent.hostId) }),
+  ).rejects.toMatchObject({ code: 'bad-request', message: expect.stringContaining('PKCS 10') });
+});
+
+test('the old key of a host that was taken out and joined anew is good for nothing', async () => {
+  const old = await newAgent();
+  await old.join(await token());
+  await stage.control.hosts.remove(admin, old.hostId, { force: false });
+  const anew = await newAgent(old.hostId);
+  expect(await anew.join(await token())).toMatchObject({ generation: 2 });
+  const refused = { verdict: 'removed', reason: expect.stringContaining('another key'), certificate: null };
+  expect(await old.beat(9)).toMatchObject(refused);
+  expect(await old.beat(9, { begins: true, agentUrl: 'https://elsewhere:1' })).toMatchObject(refused);
+  expect(await stage.control.hosts.get(admin, old.hostId)).toMatchObject({ generation: 2, agentUrl: null });
+  expect(await anew.beat(2)).toMatchObject({ verdict: 'accepted' });
+});
+
+test('a certificate is renewed for the key of the host only', async () => {
+  const agent = await newAgent();
+  const { generation } = await agent.join(await token());
+  const wish = { csr: await certificateRequest(await newPrivateKey()), names: ['localhost'] };
+  await expect(
+    agent.link.heartbeat([stage.url], { generation, begins: false, host: facts(agent.hostId), wish }),
+  ).rejects.toMatchObject({ code: 'forbidden', message: expect.stringContaining('keys/agent.key') });
+});
+
+test('a host that joined before keys were kept has the key with which its agent begins next', async () => {
+  const agent = await newAgent();
+  await agent.join(await token());
+  await postgres.query(stage.open.name, 'update hosts set key_hash = null');
+  expect(await agent.beat(1, { begins: true })).toMatchObject({ verdict: 'accepted', generation: 2 });
+  const [row] = await postgres.query(stage.open.name, 'select key_hash from hosts');
+  expect(row).toEqual({ key_hash: await stage.authority.keyHash(await certificateRequest(agent.key)) });
+});
+
 test('a heartbeat wants the certificate of that very host, of our authority, that has not expired', async () => {
   const agent = await newAgent();
   await agent.join(await token());

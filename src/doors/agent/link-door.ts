@@ -2,6 +2,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { type AgentCommand, agentCommands, LINK_HEADERS } from '../../contract/link.ts';
 import { HawserError, toHawserError } from '../../core/errors.ts';
 import type { HostAgent } from '../../service/host/host-agent.ts';
+import { eventOutbox } from './event-outbox.ts';
 import { peerOf, type TlsIdentity, tlsListener } from './tls-listener.ts';
 
 /** The agent's side of the link: `POST /agent/v1/{command}` and `GET /agent/v1/events`. Who may connect is the socket's matter. */
@@ -88,7 +89,8 @@ async function streamEvents(agent: HostAgent, reply: FastifyReply): Promise<void
   const gone = new AbortController();
   reply.raw.on('close', () => gone.abort());
   reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  const tell = eventOutbox(reply.raw);
   await agent.subscribe((event) => {
-    if (!gone.signal.aborted) reply.raw.write(`${JSON.stringify(event)}\n`);
+    if (!gone.signal.aborted) tell(event);
   }, gone.signal);
 }

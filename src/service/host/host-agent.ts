@@ -148,7 +148,7 @@ export class HostAgent {
     });
     open = true;
     for (const event of held) listener(event);
-    const pulse = setInterval(() => void this.#pulse(listener), 2000).unref();
+    const pulse = setInterval(this.#pulseOf(listener), 2000).unref();
     signal.addEventListener('abort', () => clearInterval(pulse), { once: true });
     if (signal.aborted) clearInterval(pulse);
   }
@@ -329,8 +329,21 @@ export class HostAgent {
     );
   }
 
-  async #pulse(listener: (event: AgentEvent) => void): Promise<void> {
-    listener({ kind: 'stores', stores: await this.#storeReports() });
+  /** One look at the Stores at a time: while one that hangs has not answered it says only that the agent lives. */
+  #pulseOf(listener: (event: AgentEvent) => void): () => void {
+    let looking = false;
+    const look = async () => {
+      looking = true;
+      try {
+        listener({ kind: 'stores', stores: await this.#storeReports() });
+      } finally {
+        looking = false;
+      }
+    };
+    return () => {
+      if (looking) listener({ kind: 'alive', at: this.#parts.now().toISOString() });
+      else void look();
+    };
   }
 
   #reportOf(uploadId: string) {
