@@ -2,6 +2,7 @@ import type { ByteSink, ByteSource } from '../core/bytes.ts';
 import { HawserError } from '../core/errors.ts';
 import type { Mover } from '../core/mover.ts';
 import { cutAt, type Range, rangeEnd } from '../core/range.ts';
+import type { Sender } from '../core/sender.ts';
 import type { Device } from '../stores/device.ts';
 import type { Extent } from '../stores/store.ts';
 import { NOTHING_MOVED } from './move-connection.ts';
@@ -24,6 +25,8 @@ export interface DeviceMeans {
   readonly slabs: SlabPool;
   /** A thread that receives bodies by itself; undefined where there is none. */
   readonly mover?: Mover | undefined;
+  /** A thread that sends files by itself; undefined where there is none. */
+  readonly sender?: Sender | undefined;
   readonly limit?: RateLimit | undefined;
 }
 
@@ -65,14 +68,13 @@ export async function landOnDevice(landing: Landing, signal: AbortSignal): Promi
 /** Sends `range` in order: data by reads that run ahead, zeros without a read. */
 export async function sendFromDevice(move: DeviceMove, sink: ByteSink, signal: AbortSignal): Promise<void> {
   const { device, range, means } = move;
+  const { slabs, sender, limit } = means;
   const reader = {
-    size: device.size,
-    fingerprint: '',
     read: (into: Uint8Array, offset: number) => device.read(bufferOf(into), offset, signal),
     extents: (within: Range) => asExtents(device, within, signal),
-    [Symbol.asyncDispose]: async () => {},
+    lendForReading: () => device.lendForReading?.(),
   };
-  await sendRange({ reader, range, slabs: means.slabs, limit: means.limit, onBytes: move.onBytes }, sink, signal);
+  await sendRange({ reader, range, slabs, sender, limit, onBytes: move.onBytes }, sink, signal);
 }
 
 /** Zeroes `range` in steps; after an abort no further one begins. */

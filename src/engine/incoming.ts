@@ -3,6 +3,7 @@ import { TREE_BLOCK } from '../core/digest.ts';
 import { HawserError, isHawserError } from '../core/errors.ts';
 import type { Mover } from '../core/mover.ts';
 import { type Range, rangeEnd } from '../core/range.ts';
+import type { Sender } from '../core/sender.ts';
 import type { BlockWriter } from '../stores/store.ts';
 import { type Claim, Claims, overtaken } from './claims.ts';
 import type { HashPool } from './hash-pool.ts';
@@ -26,6 +27,8 @@ export interface EngineMeans {
   readonly hashes: HashPool;
   /** A thread that receives bodies by itself; undefined where there is none. */
   readonly mover?: Mover | undefined;
+  /** A thread that sends files by itself; undefined where there is none. */
+  readonly sender?: Sender | undefined;
 }
 
 /**

@@ -1,7 +1,9 @@
 import type { ByteSink } from '../core/bytes.ts';
 import { type Range, rangeEnd } from '../core/range.ts';
+import type { Sender } from '../core/sender.ts';
 import type { BlockReader } from '../stores/store.ts';
 import type { RateLimit } from './rate-limit.ts';
+import { sendFile } from './send-file.ts';
 import { SLAB_BYTES, type SlabPool } from './slab-pool.ts';
 
 /** Reads that are under way ahead of the one that is being sent. */
@@ -16,23 +18,37 @@ const SMALL = 64 * 1024;
 const noughts = Buffer.alloc(256 * 1024);
 
 export interface SendRequest {
-  readonly reader: BlockReader;
+  readonly reader: Pick<BlockReader, 'read' | 'extents' | 'lendForReading'>;
   readonly range: Range;
+  /** A thread that sends files by itself; undefined where there is none. */
+  readonly sender?: Sender | undefined;
   readonly slabs: SlabPool;
   readonly limit?: RateLimit | undefined;
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 
 /**
- * Sends a range in order: data by pooled reads that run ahead, holes from one buffer of zeros without
- * a read. Ends early with the sink's error or the signal's reason; then nothing more is written.
+ * Sends a range in order: by a sender where file and connection can be lent to it, else data by pooled reads that
+ * run ahead, and holes from one buffer of zeros without a read. Ends early with the sink's error or the signal's reason; then nothing more is written.
  */
 export async function sendRange(request: SendRequest, sink: ByteSink, signal: AbortSignal): Promise<void> {
-  for await (const extent of request.reader.extents(request.range)) {
+  const sent = await sendByThread(request, sink, signal);
+  if (sent === request.range.length) return;
+  const rest = { offset: request.range.offset + sent, length: request.range.length - sent };
+  for await (const extent of request.reader.extents(rest)) {
     signal.throwIfAborted();
     if (extent.kind === 'hole') await sendZeros(request, extent.length, sink, signal);
     else await sendData(request, extent, sink, signal);
   }
+}
+
+/** Bytes that were sent. */
+async function sendByThread(request: SendRequest, sink: ByteSink, signal: AbortSignal): Promise<number> {
+  const { sender, reader, range, limit, onBytes } = request;
+  // Whatever holds the bytes up needs the ordinary path.
+  if (sender === undefined || limit !== undefined) return 0;
+  const extents = () => reader.extents(range);
+  return sendFile({ sender, range, extents, lend: () => reader.lendForReading?.(), onBytes }, sink, signal);
 }
 
 async function sendZeros(request: SendRequest, length: number, sink: ByteSink, signal: AbortSignal): Promise<void> {

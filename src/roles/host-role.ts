@@ -12,6 +12,7 @@ import { openNamedImages } from '../host/named-image-folder.ts';
 import { socketPath } from '../host/socket-path.ts';
 import { openStateFolder } from '../host/state-folder.ts';
 import { openSocketMover } from '../native/socket-mover.ts';
+import { openSocketSender } from '../native/socket-sender.ts';
 import { HostAgent, type Membership } from '../service/host/host-agent.ts';
 import type { HostLog } from '../service/host/ports.ts';
 import { startGrpc } from './grpc-part.ts';
@@ -61,6 +62,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   await using undo = new AsyncDisposableStack();
   const mover = openSocketMover();
   undo.defer(async () => mover?.[Symbol.asyncDispose]());
+  const sender = undo.use(openSocketSender());
   const hashes = undo.use(new HashPool(Math.min(4, availableParallelism())));
   const { stores, counts, identity } = await openStores(config, folder, log);
   undo.defer(async () => void (await Promise.all(stores.map(({ store }) => store.close()))));
@@ -78,7 +80,7 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
     membership: parts.membership,
     stores,
     state,
-    means: { slabs, hashes, mover },
+    means: { slabs, hashes, mover, sender },
     tickets,
     totalRate: config.limits.totalRate,
     pulls: pullMeans(config.downloads.allow),

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import type { Config } from '../config/schema.ts';
 import { HawserError } from '../core/errors.ts';
 import type { Mover } from '../core/mover.ts';
+import type { Sender } from '../core/sender.ts';
 import { controlDoor, IMAGEIO_VERSION, imageDoor } from '../doors/imageio/imageio-door.ts';
 import { createListener, type Handler, type Listener } from '../doors/imageio/listener.ts';
 import { createTicketMetrics } from '../doors/imageio/ticket-metrics.ts';
@@ -16,6 +17,7 @@ import { socketPath } from '../host/socket-path.ts';
 import { openTicketFolder } from '../host/ticket-folder.ts';
 import { ownTlsKeys, readTlsKeys, type TlsKeys } from '../host/tls.ts';
 import { openSocketMover } from '../native/socket-mover.ts';
+import { openSocketSender } from '../native/socket-sender.ts';
 import { HostTickets } from '../service/host/host-tickets.ts';
 import type { HostLog } from '../service/host/ports.ts';
 import { TicketCounts } from '../service/host/ticket-counts.ts';
@@ -29,6 +31,7 @@ export interface TicketParts {
   readonly slabs: SlabPool;
   /** Undefined: its own, as a device that hangs must not hold Stores up. */
   readonly mover?: Mover | undefined;
+  readonly sender?: Sender | undefined;
   /** Which boot of the machine this is. */
   readonly bootId: string;
   readonly log: HostLog;
@@ -41,12 +44,13 @@ export async function openTickets(
 ): Promise<HostTickets> {
   const blkhash = stack.use(new Blkhash(Math.min(4, availableParallelism())));
   const mover = parts.mover ?? stack.use(openSocketMover({ hashers: 0 }));
+  const sender = parts.sender ?? stack.use(openSocketSender());
   const supervisor = stack.use(await QemuNbdSupervisor.open(folder.at('agent', 'qemu-nbd'), randomUUID));
   const tickets = new HostTickets({
     clock: { monotonic: () => Number(process.hrtime.bigint()) / 1e6, wall: () => Date.now(), boot: bootId },
     folder: await openTicketFolder(folder.at('agent', 'tickets'), randomUUID),
     openDevice: ticketDevices(config.imageio.roots, supervisor),
-    means: { slabs, mover, blkhash, counts: new TicketCounts() },
+    means: { slabs, mover, sender, blkhash, counts: new TicketCounts() },
     removeMs: config.imageio.removeSeconds * 1000,
     fault: (error) =>
       log.warn({ event: 'ticket.fault', error: error instanceof Error ? error.message : String(error) }),

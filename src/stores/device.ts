@@ -1,5 +1,5 @@
 import type { Range } from '../core/range.ts';
-import type { LentFile } from './store.ts';
+import type { LentFile, LentForReading } from './store.ts';
 
 /** How a Device does it: by itself, by us in bounded steps, or not at all. */
 export type DeviceTrait = 'native' | 'emulated' | 'none';
@@ -25,6 +25,11 @@ export interface Device extends AsyncDisposable {
    * through `write`, which says what is wrong. All else may go on meanwhile; disposing waits until it is given back.
    */
   lend?(range: Range): Promise<LentFile | undefined>;
+  /**
+   * Lends the descriptor, for sendfile(2) of data extents by another thread; absent or undefined where there is none or
+   * where every read must pass through here. What it does not give is asked for again through `read`, which says what is wrong.
+   */
+  lendForReading?(): LentForReading | undefined;
   /** Reads as zeros from then on. Gives the space back where the Device can (`unmap`). */
   zero(range: Range, signal?: AbortSignal): Promise<void>;
   /** What was written before survives a power cut once this resolves. */

@@ -11,10 +11,11 @@ import { closeFile, openFile, readUpTo, statExactly, syncData, truncateFile, wri
 import { WriteQueue } from './file/write-queue.ts';
 import { ZeroLadder } from './file/zero-ladder.ts';
 import { checkInside } from './key.ts';
+import { once, placeOf } from './lent.ts';
 import { DIRECT_BLOCK, DirectFile } from './local-direct.ts';
 import { deviceFailure } from './local-failure.ts';
 import { mergedExtents } from './merged-extents.ts';
-import type { LentFile } from './store.ts';
+import type { LentFile, LentForReading } from './store.ts';
 
 export interface LocalDeviceOptions {
   /**
@@ -36,6 +37,8 @@ export interface LocalDeviceOptions {
 interface Opened {
   readonly fd: number;
   readonly isFile: boolean;
+  /** As in LentFile. */
+  readonly place: string;
   readonly size: number;
   /** What the place can zero at once. */
   readonly sector: number;
@@ -64,7 +67,7 @@ export async function openLocalDevice(options: LocalDeviceOptions): Promise<Devi
   const geometry = stat.isFile() ? { size: Number(stat.size), sector: 1 } : await blockGeometry(fd, stat.rdev);
   const direct = options.direct === true ? undo.use(await openDirect(path, writable, geometry.sector)) : undefined;
   undo.move();
-  return new LocalDevice({ fd, isFile: stat.isFile(), direct, ...geometry }, options);
+  return new LocalDevice({ fd, isFile: stat.isFile(), place: placeOf(stat), direct, ...geometry }, options);
 }
 
 function mode(writable: boolean): number {
@@ -155,17 +158,19 @@ class LocalDevice implements Device {
     this.#check(range);
     if (!this.#growAsWritten) await this.#run('be written', undefined, () => this.#grow(rangeEnd(range)));
     this.#begin();
-    let lent = true;
     return {
       fd: this.#at.fd,
-      wrote: (written) => {
-        this.#reaches(rangeEnd(written));
-      },
-      giveBack: () => {
-        if (lent) this.#leave();
-        lent = false;
-      },
+      place: this.#at.place,
+      wrote: (written) => this.#reaches(rangeEnd(written)),
+      giveBack: once(() => this.#leave()),
     };
+  }
+
+  /** Not with O_DIRECT: sendfile(2) goes through the page cache. */
+  lendForReading(): LentForReading | undefined {
+    if (this.#at.direct !== undefined) return undefined;
+    this.#begin();
+    return { fd: this.#at.fd, place: this.#at.place, sent: () => {}, giveBack: once(() => this.#leave()) };
   }
 
   async zero(range: Range, signal?: AbortSignal): Promise<void> {
@@ -218,10 +223,16 @@ class LocalDevice implements Device {
       const next = await this.#run('tell holes from data', signal, async () => told.next().value ?? undefined);
       if (next === undefined) break;
       const hole = next.kind === 'hole';
+      // What a file lacks that was longer looks like a hole at its end.
+      if (hole && rangeEnd(next) === end) await this.#run('tell holes from data', signal, () => this.#mustReach(end));
       yield { offset: next.offset, length: next.length, zero: hole, hole };
     }
     const behind = Math.max(end, range.offset);
     if (behind < rangeEnd(range)) yield { offset: behind, length: rangeEnd(range) - behind, zero: true, hole: true };
+  }
+
+  async #mustReach(end: number): Promise<void> {
+    if (Number((await statExactly(this.#at.fd)).size) < end) throw shorter();
   }
 
   async #sync(): Promise<void> {

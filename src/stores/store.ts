@@ -155,9 +155,21 @@ export interface BlockWriter extends AsyncDisposable {
 
 export interface LentFile {
   readonly fd: number;
+  /** Files with the same word are of one filesystem or device: when one of them hangs, so do the others. */
+  readonly place?: string | undefined;
   /** `range` has been written, wholly. */
   wrote(range: Range): void;
   /** Nobody writes through `fd` any more. Repeatable. */
+  giveBack(): void;
+}
+
+export interface LentForReading {
+  readonly fd: number;
+  /** As in LentFile. */
+  readonly place?: string | undefined;
+  /** So many bytes were read through it. */
+  sent(bytes: number): void;
+  /** Nobody reads through `fd` any more. Repeatable. */
   giveBack(): void;
 }
 
@@ -171,6 +183,9 @@ export interface BlockReader extends AsyncDisposable {
 
   /** Fills `into` from `offset` or throws `out-of-range`; several calls may be outstanding. */
   read(into: Uint8Array, offset: number): Promise<void>;
+
+  /** As `lendForReading` of a Device. */
+  lendForReading?(): LentForReading | undefined;
 
   /**
    * The extents of `range`, in order, without gaps, neighbours of one kind merged, cut to the range.

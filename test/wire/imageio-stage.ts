@@ -6,9 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configSchema } from '../../src/config/schema.ts';
 import type { MoveEvents, MoveRequest, Mover } from '../../src/core/mover.ts';
+import type { FileSend, SendEvents, Sender } from '../../src/core/sender.ts';
 import { SlabPool } from '../../src/engine/slab-pool.ts';
 import { openDataFolder } from '../../src/host/data-folder.ts';
 import { openSocketMover } from '../../src/native/socket-mover.ts';
+import { openSocketSender } from '../../src/native/socket-sender.ts';
 import { openTickets, startImageio } from '../../src/roles/imageio-part.ts';
 import type { HostTickets } from '../../src/service/host/host-tickets.ts';
 
@@ -26,6 +28,8 @@ export interface Stage extends AsyncDisposable {
   readonly slabs: SlabPool;
   /** Bytes that went through the mover. */
   moved(): number;
+  /** Bytes that the sender sent. */
+  sent(): number;
   /** What was logged. */
   readonly log: Readonly<Record<string, unknown>>[];
   /** Installs a ticket; its id. */
@@ -75,7 +79,10 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
   const real = openSocketMover({ hashers: 0 });
   undo.defer(async () => real?.[Symbol.asyncDispose]());
   const mover = real && new WatchedMover(real);
-  const tickets = await openTickets({ config, folder: data, slabs: pool, mover, bootId: 'boot', log }, undo);
+  const realSender = openSocketSender();
+  undo.defer(async () => realSender?.[Symbol.asyncDispose]());
+  const sender = realSender && new WatchedSender(realSender);
+  const tickets = await openTickets({ config, folder: data, slabs: pool, mover, sender, bootId: 'boot', log }, undo);
   const addresses = await startImageio({ config, folder: data, tickets, version: '0.0.0', log }, undo);
   const path = (name: string) => addresses[name]?.replace(/^unix:/, '') ?? '';
   const control = path('control');
@@ -91,6 +98,7 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
     tickets,
     slabs: pool,
     moved: () => mover?.bytes ?? 0,
+    sent: () => sender?.bytes ?? 0,
     log: said,
     call,
     async ticket(values) {
@@ -119,6 +127,24 @@ class WatchedMover implements Mover {
       events.moved(segments);
     };
     return this.#mover.begin(request, { moved, ended: events.ended });
+  }
+}
+
+/** A sender, and how much it sent. */
+class WatchedSender implements Sender {
+  bytes = 0;
+  readonly #sender: Sender;
+
+  constructor(sender: Sender) {
+    this.#sender = sender;
+  }
+
+  begin(request: FileSend, events: SendEvents) {
+    const sent: SendEvents['sent'] = (bytes) => {
+      this.bytes += bytes;
+      events.sent(bytes);
+    };
+    return this.#sender.begin(request, { sent, ended: events.ended });
   }
 }
 

@@ -1,8 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import type { ByteSink } from '../../core/bytes.ts';
 import { HawserError } from '../../core/errors.ts';
+import { lendResponse } from './lent-response.ts';
 
-/** A response body as a sink: `write` resolves once the kernel has the bytes. `signal` fires when the client goes away. */
+/** A response body as a sink: `write` resolves once the kernel has the bytes. Its head has been written. `signal` fires when the client goes away. */
 export function responseSink(response: ServerResponse): { readonly sink: ByteSink; readonly signal: AbortSignal } {
   const gone = new AbortController();
   let waiting: ((error: unknown) => void) | undefined;
@@ -15,6 +16,7 @@ export function responseSink(response: ServerResponse): { readonly sink: ByteSin
   return {
     signal: gone.signal,
     sink: {
+      lend: () => (gone.signal.aborted ? undefined : lendResponse(response)),
       write: (chunk) =>
         new Promise((resolve, reject) => {
           if (gone.signal.aborted || response.destroyed) return reject(lost);

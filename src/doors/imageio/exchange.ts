@@ -296,6 +296,10 @@ class IdleWatch {
 /** A client that takes nothing for too long loses its connection. */
 function patient(sink: ByteSink, connection: Connection): ByteSink {
   return {
+    lend: () => {
+      const lent = sink.lend?.();
+      return lent && { ...lent, patience: connection.idleMs };
+    },
     async write(chunk) {
       const timer = setTimeout(() => connection.socket.destroy(), Math.min(connection.idleMs, 2 ** 31 - 1));
       try {

@@ -31,7 +31,7 @@ export class HostCopies {
     const reader = undo.use(await store.open(key));
     const stat = await store.stat(key);
     const leaves = await this.#leavesOf(storeId, key, reader.fingerprint);
-    const { slabs } = this.#parts.means;
+    const { slabs, sender } = this.#parts.means;
     const limit = this.#parts.totalLimit;
     undo.move();
     return {
@@ -42,7 +42,7 @@ export class HostCopies {
       extents: (range) => reader.extents(range),
       leaves: (first, count) =>
         leaves?.bytes.subarray(first * LEAF_BYTES, (first + count) * LEAF_BYTES) ?? Buffer.alloc(0),
-      send: (range, sink: ByteSink, signal) => sendRange({ reader, range, slabs, limit }, sink, signal),
+      send: (range, sink: ByteSink, signal) => sendRange({ reader, range, slabs, sender, limit }, sink, signal),
       [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose](),
     };
   }

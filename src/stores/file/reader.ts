@@ -2,8 +2,9 @@ import { HawserError } from '../../core/errors.ts';
 import { type Range, rangeEnd } from '../../core/range.ts';
 import { localExtents } from '../../native/extents.ts';
 import { checkInside } from '../key.ts';
-import type { BlockReader, Extent } from '../store.ts';
-import { closeFile, readUpTo } from './descriptor.ts';
+import { once } from '../lent.ts';
+import type { BlockReader, Extent, LentForReading } from '../store.ts';
+import { closeFile, readUpTo, statExactly } from './descriptor.ts';
 import { fileFailure } from './failure.ts';
 import type { FileFacts } from './folder.ts';
 
@@ -33,9 +34,14 @@ export class FileReader implements BlockReader {
     } catch (error) {
       throw fileFailure(error, this.#store, 'read');
     } finally {
-      this.#outstanding--;
-      if (this.#outstanding === 0) this.#closing?.resolve();
+      this.#left();
     }
+  }
+
+  lendForReading(): LentForReading {
+    this.#checkOpen();
+    this.#outstanding++;
+    return { fd: this.fd, place: `store ${this.#store}`, sent: () => {}, giveBack: once(() => this.#left()) };
   }
 
   async *extents(range: Range): AsyncGenerator<Extent> {
@@ -45,6 +51,8 @@ export class FileReader implements BlockReader {
       this.#checkOpen();
       const next = this.#next(extents);
       if (next === undefined) return;
+      // What a file lacks that was longer looks like a hole at its end.
+      if (next.kind === 'hole' && rangeEnd(next) === rangeEnd(range)) await this.#mustReach(rangeEnd(range));
       yield next;
     }
   }
@@ -55,6 +63,15 @@ export class FileReader implements BlockReader {
     if (this.#outstanding === 0) this.#closing.resolve();
     await this.#closing.promise;
     await closeFile(this.fd);
+  }
+
+  #left(): void {
+    this.#outstanding--;
+    if (this.#outstanding === 0) this.#closing?.resolve();
+  }
+
+  async #mustReach(end: number): Promise<void> {
+    if (Number((await statExactly(this.fd)).size) < end) throw this.#shrunk();
   }
 
   #next(extents: Iterator<Extent, void>): Extent | undefined {

@@ -3,6 +3,7 @@ import { type Range, rangeEnd } from '../../core/range.ts';
 import { copyRange, reflink } from '../../native/copy.ts';
 import { localExtents } from '../../native/extents.ts';
 import { checkInside, checkRange } from '../key.ts';
+import { once } from '../lent.ts';
 import type { BlockWriter, LentFile, Placement } from '../store.ts';
 import { closeFile, readUpTo, statFile, syncData, syncFile, truncateFile } from './descriptor.ts';
 import { fileFailure } from './failure.ts';
@@ -86,16 +87,13 @@ export class FileWriter implements BlockWriter {
     checkRange(range.offset, range.length);
     this.#touched = Math.max(this.#touched, rangeEnd(range));
     this.#outstanding++;
-    let lent = true;
     return {
       fd: this.#fd,
+      place: `store ${this.#place.store}`,
       wrote: (written) => {
         this.#size = Math.max(this.#size, rangeEnd(written));
       },
-      giveBack: () => {
-        if (lent) this.#left();
-        lent = false;
-      },
+      giveBack: once(() => this.#left()),
     };
   }
 

@@ -1,5 +1,5 @@
 import type { Range } from '../../core/range.ts';
-import type { BlockReader, BlockWriter, Extent, LentFile, Store } from '../store.ts';
+import type { BlockReader, BlockWriter, Extent, LentFile, LentForReading, Store } from '../store.ts';
 
 export type OperationName =
   | 'create'
@@ -34,10 +34,10 @@ export interface Operation {
 export type Around = <T>(operation: Operation, run: () => Promise<T>) => Promise<T>;
 
 /**
- * Told of a write that was made through a lent descriptor, where `around` cannot stand. A layer that must
- * stand around every write has none, and then nothing is lent through it.
+ * Told of a write or read that was made through a lent descriptor, where `around` cannot stand. A layer that must
+ * stand around every one has none, and then nothing is lent through it.
  */
-export type Overlook = (write: Operation) => void;
+export type Overlook = (operation: Operation) => void;
 
 /** A Store whose every operation goes through `around`; closing and disposing do not. */
 export function layered(store: Store, around: Around, overlook?: Overlook): Store {
@@ -54,7 +54,7 @@ export function layered(store: Store, around: Around, overlook?: Overlook): Stor
     },
     open: async (key) => {
       const reader = await around({ name: 'open', key, bytes: 0 }, () => store.open(key));
-      return new LayeredReader(key, reader, around);
+      return new LayeredReader(key, reader, around, overlook);
     },
     clone: (from, to) => around({ name: 'clone', key: to, bytes: 0 }, () => store.clone(from, to)),
     stat: (key) => around({ name: 'stat', key, bytes: 0 }, () => store.stat(key)),
@@ -85,6 +85,7 @@ class LayeredWriter implements BlockWriter {
     if (overlook === undefined || file === undefined) return undefined;
     return {
       fd: file.fd,
+      place: file.place,
       wrote: (written) => {
         overlook({ name: 'write', key: this.key, bytes: written.length });
         file.wrote(written);
@@ -139,14 +140,29 @@ class LayeredReader implements BlockReader {
   readonly #key: string;
   readonly #inner: BlockReader;
   readonly #around: Around;
+  readonly #overlook: Overlook | undefined;
 
-  constructor(key: string, inner: BlockReader, around: Around) {
+  constructor(key: string, inner: BlockReader, around: Around, overlook: Overlook | undefined) {
     this.size = inner.size;
     this.fingerprint = inner.fingerprint;
     this.fd = inner.fd;
     this.#key = key;
     this.#inner = inner;
     this.#around = around;
+    this.#overlook = overlook;
+  }
+
+  lendForReading(): LentForReading | undefined {
+    const overlook = this.#overlook;
+    const file = overlook === undefined ? undefined : this.#inner.lendForReading?.();
+    if (overlook === undefined || file === undefined) return undefined;
+    return {
+      ...file,
+      sent: (bytes) => {
+        overlook({ name: 'read', key: this.#key, bytes });
+        file.sent(bytes);
+      },
+    };
   }
 
   read(into: Uint8Array, offset: number): Promise<void> {
