@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { errorCatalogue, HawserError } from '../../core/errors.ts';
 import { rawHttp } from '../api/testing/raw-http.ts';
+import { missingRoute } from './missing-route.ts';
 import { problemOf, problemTable } from './problem.ts';
 import { createServer, expectsContinue, type ServerSettings } from './server.ts';
 
@@ -56,6 +57,31 @@ const jsonRoutes = (app: FastifyInstance) => {
     throw Object.assign(new Error("ENOENT: no such file, open '/srv/secret/path'"), { code: 'ENOENT' });
   });
 };
+
+test('a known path with another method is 405 with Allow, an unknown one 404', async () => {
+  await using running = await start((app) => {
+    jsonRoutes(app);
+    app.get('/things/:id/parts', async () => []);
+    app.delete('/things/:id', async () => '');
+    app.get('/*', async (request) => {
+      throw missingRoute(request);
+    });
+  });
+  const ask = async (method: string, path: string) => {
+    const answer = await fetch(running.url + path, { method });
+    return { status: answer.status, allow: answer.headers.get('allow') };
+  };
+  expect(await ask('PUT', '/things?a=/x')).toEqual({ status: 405, allow: 'POST' });
+  expect(await ask('GET', '/things')).toEqual({ status: 405, allow: 'POST' });
+  expect(await ask('POST', '/things/a%2Fb/parts')).toEqual({ status: 405, allow: 'GET, HEAD' });
+  expect(await ask('GET', '/things/7')).toEqual({ status: 405, allow: 'DELETE' });
+  for (const path of ['/thing', '/things/7/part', '/things/7/parts/8', '/']) {
+    expect(await ask('PUT', path)).toEqual({ status: 404, allow: null });
+    expect(await ask('GET', path)).toEqual({ status: 404, allow: null });
+  }
+  const told = (await (await fetch(`${running.url}/things`, { method: 'PATCH' })).json()) as { detail: string };
+  expect(told).toMatchObject({ status: 405, code: 'unsupported', detail: 'There is no PATCH /things; there is POST.' });
+});
 
 test('who asks before sending is refused before the body', async () => {
   await using server = await start(refusing);

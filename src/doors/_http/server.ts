@@ -13,6 +13,7 @@ import {
 import { serializerCompiler } from 'fastify-type-provider-zod';
 import { HawserError } from '../../core/errors.ts';
 import { createLingering, type Lingering, type LingerLimits, usualLinger } from './lingering.ts';
+import { MethodNotAllowed, missingRoute, noteRoutes } from './missing-route.ts';
 import { PROBLEM_TYPE, problemOf } from './problem.ts';
 import { zodValidator } from './validation.ts';
 
@@ -56,6 +57,7 @@ export function createServer(settings: ServerSettings): FastifyInstance {
     frameworkErrors: (error, request, reply) => void answerProblem(error, request, reply),
     clientErrorHandler: refuseMalformed,
   });
+  noteRoutes(app);
   const sockets = new Set<Socket>();
   app.server.on('connection', (socket: Socket) => {
     sockets.add(socket);
@@ -84,7 +86,7 @@ export function createServer(settings: ServerSettings): FastifyInstance {
     app.server.once('close', () => clearTimeout(cut));
   });
   app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply));
-  app.setNotFoundHandler((request, reply) => answerProblem(noRoute(request), request, reply));
+  app.setNotFoundHandler((request, reply) => answerProblem(missingRoute(request), request, reply));
   return app;
 }
 
@@ -119,6 +121,7 @@ export function expectsContinue(request: FastifyRequest): boolean {
 export function answerProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const known = fromFastify(error);
   const answer = problemOf(known.error, request.id, known.status);
+  if (error instanceof MethodNotAllowed) void reply.header('allow', error.allow);
   if (answer.body.status >= 500) {
     request.log.error({ event: 'http.fault', code: answer.body.code, route: request.routeOptions?.url, err: error });
   }
@@ -199,15 +202,9 @@ function logAnswer(request: FastifyRequest, reply: FastifyReply): void {
   });
 }
 
-function noRoute(request: FastifyRequest): HawserError {
-  return new HawserError(
-    'not-found',
-    `There is no route ${request.method} ${request.url.replace(/\?.*$/s, '').slice(0, 200)}.`,
-  );
-}
-
 /** Fastify's own refusals in our words. A 4xx of a plugin keeps its status and its message. */
 function fromFastify(error: unknown): { readonly error: unknown; readonly status?: number } {
+  if (error instanceof MethodNotAllowed) return { error, status: 405 };
   if (error instanceof HawserError || !isFastifyError(error)) return { error };
   const status = error.statusCode ?? 500;
   const cause = { cause: error };

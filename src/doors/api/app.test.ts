@@ -78,6 +78,18 @@ test('a Task is paused with an empty JSON body, as many clients send it', async 
   expect(await answer.json()).toMatchObject({ state: 'PAUSED', cause: 'user' });
 });
 
+test('a method that a route has not is told which it has', async () => {
+  await using api = await startApi();
+  const asked = async (method: string, path: string) => {
+    const answer = await api.ask(path, { method });
+    return [answer.status, answer.headers.get('allow')];
+  };
+  expect(await asked('PUT', `/images/${ids.image}`)).toEqual([405, 'DELETE, GET, HEAD, PATCH']);
+  expect(await asked('GET', `/uploads/${ids.upload}/finish`)).toEqual([405, 'POST']);
+  expect(await asked('DELETE', '/stores')).toEqual([405, 'GET, HEAD']);
+  expect(await asked('GET', '/nothing')).toEqual([404, null]);
+});
+
 test('what control forbids is a problem with a next step', async () => {
   await using api = await startApi();
   const answer = await api.ask(`/stores/${ids.store}`, {

@@ -1,6 +1,6 @@
 import fastifyStatic from '@fastify/static';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { HawserError } from '../../core/errors.ts';
+import { missingRoute } from '../_http/missing-route.ts';
 
 /** Prefixes that belong to doors: an unknown path below them is an error, never the page. */
 const doorPaths = /^\/(?:api|v1|v2|tus|image|identity|sessions|data|agent|metrics|healthz|readyz|assets)(?:\/|\?|$)/;
@@ -25,9 +25,7 @@ export function webPage(app: FastifyInstance, root: string | undefined): void {
   app.get('/*', { schema: { hide: true }, config: { quiet: true } }, (request, reply) => {
     const path = request.url.replace(/[?#].*$/s, '');
     if (root !== undefined && /\.\w+$/.test(path)) return reply.sendFile(path.slice(1));
-    if (!wantsPage(request)) {
-      throw new HawserError('not-found', `There is nothing at GET ${path.slice(0, 200)}.`);
-    }
+    if (!wantsPage(request)) throw missingRoute(request);
     if (root !== undefined) return reply.sendFile('index.html');
     return reply.header('cache-control', 'no-store').type('text/html; charset=utf-8').send(missingPage);
   });
