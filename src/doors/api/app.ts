@@ -74,7 +74,7 @@ export async function createApiApp(settings: ApiAppSettings): Promise<void> {
       );
       await app.register(async (inner) => {
         mildJson(inner);
-        accountRoutes(inner, scope);
+        accountRoutes(inner, scope, limit);
         tokenRoutes(inner, scope);
         imageRoutes(inner, scope);
         copyRoutes(inner, scope);

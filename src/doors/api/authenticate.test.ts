@@ -132,6 +132,23 @@ test('wrong sign-ins are limited, right ones are not', async () => {
   expect(Number(late.headers.get('retry-after'))).toBeGreaterThan(0);
 });
 
+test('passwords cannot be tried out with a login that was left open', async () => {
+  await using api = await startApi();
+  const change = (current: string) =>
+    api.ask('/me/password', {
+      method: 'PUT',
+      headers: json,
+      body: JSON.stringify({ current, password: 'a new long one' }),
+    });
+  for (let i = 0; i < 12; i++) expect((await change(PASSWORD)).status).toBe(204);
+  const statuses = await Promise.all(Array.from({ length: 12 }, async (_, i) => (await change(`wrong-${i}`)).status));
+  expect(statuses.filter((status) => status === 403)).toHaveLength(10);
+  const late = await change(PASSWORD);
+  expect(late.status).toBe(429);
+  expect(Number(late.headers.get('retry-after'))).toBeGreaterThan(0);
+  expect((await signIn(api)).status).toBe(429);
+});
+
 test('the limit of an address ends with its window', () => {
   let now = 0;
   const limit = new LoginLimit({ failures: 1, windowSeconds: 60, now: () => now });

@@ -8,7 +8,7 @@ export interface LoginLimitSettings {
 }
 
 /**
- * How many sign-ins an address may get wrong. Each one counts when it begins, so that many at once do
+ * How many passwords and tokens an address may get wrong. Each one counts when it begins, so that many at once do
  * not slip through, and is given back when it succeeds. Memory is bounded: when full, the addresses
  * that wait the shortest are forgotten.
  */
@@ -30,7 +30,7 @@ export class LoginLimit {
         const retryAfterSeconds = Math.ceil((entry.until - now) / 1000);
         throw new HawserError(
           'too-many',
-          `${entry.failures} sign-ins from this address failed. Wait ${retryAfterSeconds} s, then try again.`,
+          `${entry.failures} passwords or tokens from this address were wrong. Wait ${retryAfterSeconds} s, then try again.`,
           { details: { retryAfterSeconds } },
         );
       }

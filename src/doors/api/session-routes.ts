@@ -61,7 +61,8 @@ export function loginRoutes(app: FastifyInstance, scope: ApiScope, { limit, publ
   );
 }
 
-export function accountRoutes(app: FastifyInstance, scope: ApiScope): void {
+/** `limit` is that of sign-ins: a login that was left open is no way to try passwords. */
+export function accountRoutes(app: FastifyInstance, scope: ApiScope, limit: LoginLimit): void {
   const { accounts } = scope.useCases;
   typed(app).get(
     '/me',
@@ -75,13 +76,16 @@ export function accountRoutes(app: FastifyInstance, scope: ApiScope): void {
         operationId: 'setPassword',
         tags: ['session'],
         summary: 'Set or change the password',
-        description: '`current` is needed when there is one already.',
+        description:
+          '`current` is needed when there is one already. Wrong ones count as sign-ins that failed: after ten in a minute 429.',
         body: passwordRequest,
         response: { 204: nothing, ...problems },
       },
     },
     async (request, reply) => {
+      limit.begin(request.ip);
       await accounts.setPassword(actorOf(request), request.body);
+      limit.succeeded(request.ip);
       return reply.code(204).send(null);
     },
   );

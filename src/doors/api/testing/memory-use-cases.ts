@@ -210,7 +210,10 @@ function accountUseCases(note: Note, revoked: ReadonlySet<string>): AccountUseCa
     signOut: async (secret) => void logins.delete(secret),
     actorOf: async (credential) => actorFor(credential),
     hasPassword: async () => true,
-    setPassword: async (_actor, request) => note('accounts.setPassword', request),
+    setPassword: async (_actor, request) => {
+      note('accounts.setPassword', request);
+      if (request.current !== PASSWORD) throw new HawserError('forbidden', 'The current password is not right.');
+    },
     tokens: async () => [apiToken],
     createToken: async (_actor, { name }) => ({ ...apiToken, name, secret: 'shown-once' }),
     removeToken: async (_actor, id) => note('accounts.removeToken', id),
