@@ -7,6 +7,7 @@ export default defineConfig({
       {
         test: {
           name: 'fast',
+          globalSetup: ['test/global-setup.ts'],
           include: ['src/**/*.test.ts', 'web/**/*.test.ts', 'test/{conformance,wire,agents,tools}/**/*.test.ts'],
           exclude: ['**/*.full.test.ts', '**/node_modules/**'],
           testTimeout: 120_000,
@@ -16,6 +17,7 @@ export default defineConfig({
       {
         test: {
           name: 'full',
+          globalSetup: ['test/global-setup.ts'],
           include: ['test/**/*.full.test.ts', 'src/**/*.full.test.ts', 'test/{crash,browser}/**/*.test.ts'],
           testTimeout: 1_800_000,
           hookTimeout: 600_000,

@@ -72,5 +72,5 @@ export async function testControl(
 
 /** Asks until it is so; the test's own time limit is the only one. */
 export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await new Promise((resolve) => setImmediate(resolve));
+  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 3));
 }

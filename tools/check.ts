@@ -12,7 +12,7 @@ interface Check {
 }
 
 const checks: readonly Check[] = [
-  { name: 'types', command: 'tsc', args: ['-p', '.', '--incremental', '--tsBuildInfoFile', '.cache/tsc.tsbuildinfo'] },
+  { name: 'types', command: 'tsc', args: ['-p', '.'] },
   {
     name: 'types of the page',
     command: 'tsc',

@@ -8,6 +8,7 @@ import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { HostResource } from '../../src/contract/api/host.ts';
 import { joinSecret } from '../../src/contract/join.ts';
+import { makeDataFolder } from '../data-folder.ts';
 import { type CutProxy, startCutProxy } from './cut-proxy.ts';
 import { type ProcessPlace, type RealProcess, startProcess } from './real-process.ts';
 
@@ -101,14 +102,15 @@ export async function startCluster(settings: ClusterSettings = {}): Promise<Clus
       return agent;
     },
     addControl: async (env = {}) => {
-      const dataDir = await newFolder(folder, `control${controls.length}`);
+      const path = join(folder, `control${controls.length}`);
+      const dataDir = settings.databaseUrl === undefined ? await makeDataFolder(path) : await newFolder(path);
       const control = undo.use(await startControl(settings, dataDir, env));
       controls.push(control);
       return control;
     },
     addAgent: async (options = {}) => {
       const name = options.name ?? `host${agents.length}`;
-      const dataDir = options.dataDir ?? (await newFolder(folder, name));
+      const dataDir = options.dataDir ?? (await newFolder(join(folder, name)));
       const secret = options.dataDir === undefined ? await first().joinSecret() : undefined;
       const agent = undo.use(await startAgent(settings, first(), { ...options, name, dataDir, secret }));
       agents.push(agent);
@@ -132,8 +134,7 @@ export async function startCluster(settings: ClusterSettings = {}): Promise<Clus
   }
 }
 
-async function newFolder(folder: string, name: string): Promise<string> {
-  const path = join(folder, name);
+async function newFolder(path: string): Promise<string> {
   await mkdir(path, { mode: 0o700 });
   return path;
 }

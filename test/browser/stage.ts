@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { makeDataFolder } from '../data-folder.ts';
 import { RecordingProxy } from './recording-proxy.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -52,7 +53,7 @@ export interface StageOptions {
 export async function openStage({ yaml = '', browserArgs = [] }: StageOptions = {}): Promise<Stage> {
   await promisify(execFile)(process.execPath, [join(root, 'tools/web-build.ts'), '--if-stale'], { cwd: root });
   const folder = await mkdtemp(join(tmpdir(), 'hawser-browser-'));
-  const dataDir = join(folder, 'data');
+  const dataDir = await makeDataFolder(join(folder, 'data'));
   const config = join(folder, 'hawser.yaml');
   await writeFile(config, yaml);
   const child = startServe(dataDir, config);

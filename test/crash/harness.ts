@@ -7,6 +7,7 @@ import { systemClock } from '../../src/client/system-clock.ts';
 import type { UploadResource } from '../../src/contract/api/upload.ts';
 import { isHawserError } from '../../src/core/errors.ts';
 import type { Range } from '../../src/core/range.ts';
+import { makeDataFolder } from '../data-folder.ts';
 import { CrashProxy, type Moment, type Target } from './crash-proxy.ts';
 import { Ledger, text } from './ledger.ts';
 import type { Kill, Plan } from './plan.ts';
@@ -99,7 +100,7 @@ export async function openWorld({ size, nodeArgs }: WorldOptions = {}): Promise<
     stack.defer(() => rm(folder, { recursive: true, force: true }));
     const source = await makeSource(join(folder, 'source.img'), 20_260_301, size);
     const proxy = stack.use(await CrashProxy.open());
-    const server = stack.use(new ServerGroup(join(folder, 'data'), nodeArgs));
+    const server = stack.use(new ServerGroup(await makeDataFolder(join(folder, 'data')), nodeArgs));
     proxy.target = await server.start();
     const token = await server.token();
     const world = { folder, server, proxy, source, token, holders: [server.dataDir] };

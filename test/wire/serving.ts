@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { makeDataFolder } from '../data-folder.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -33,8 +34,7 @@ export async function startServing({ yaml, env = {} }: ServingOptions = {}): Pro
   await using undo = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'hawser-wire-'));
   undo.defer(() => rm(folder, { recursive: true, force: true }));
-  const dataDir = join(folder, 'data');
-  await mkdir(dataDir, { mode: 0o700 });
+  const dataDir = await makeDataFolder(join(folder, 'data'));
   if (yaml !== undefined) await writeFile(join(folder, 'hawser.yaml'), yaml);
   const child = spawn(join(root, 'bin/hawser'), ['serve'], {
     cwd: folder,
