@@ -6,14 +6,14 @@ export function transferCommands(program: Command, globals: Globals, outcome: Ou
     .command('upload')
     .description('upload a file, a block device or a pipe (-); run it again to go on')
     .argument('<file>', 'file, block device, or - for what comes through a pipe')
-    .argument('[name]', 'name of the image; the base name of the file when left out')
+    .argument('[name]', 'name of the image (the base name of the file when left out), or the URL of an oVirt ticket')
     .option('--size <bytes>', 'size of what comes through the pipe (10G, 512M)', bytes)
     .option('--parallel <n>', 'requests at a time', count, 4)
     .option('--format <format>', 'raw, qcow2, …; what the first bytes say when left out')
     .option('--digest <algorithm:hex>', 'what the whole content must have, for example sha256:9f86…')
     .option('--store <store>', 'name or id of the store to use')
     .option('--resume <upload>', 'go on with the upload of this id')
-    .option('--restart', 'cancel what is unfinished of this file and begin anew')
+    .option('--restart', 'cancel what is unfinished of this file (with a ticket: compare nothing) and begin anew')
     .addOption(new Option('--chunk-size <bytes>', 'largest request').argParser(bytes).default(8 * 2 ** 20, '8M'))
     .option('--relay', 'send through the API, not straight to the data listener');
   addPlacementOptions(upload).action(async (file: string, name: string | undefined, options) => {
@@ -22,7 +22,7 @@ export function transferCommands(program: Command, globals: Globals, outcome: Ou
   program
     .command('download')
     .description('download an image; run it again to go on')
-    .argument('<image>', 'name, id, or the beginning of an id')
+    .argument('<image>', 'name, id, or the beginning of an id; or the URL of an oVirt ticket')
     .argument('[file]', 'where to; - for a pipe; the name of the image when left out')
     .option('--force', 'replace a file that exists')
     .option('--parallel <n>', 'requests at a time', count, 4)

@@ -5,6 +5,7 @@ import { imageCommands, transferCommands } from './image-commands.ts';
 import type { Globals, Outcome } from './option-types.ts';
 import { hostCommands, storeCommands, tokenCommands } from './place-commands.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
+import { ticketCommands } from './ticket-commands.ts';
 
 /** Commands that run a server and take its settings as flags. */
 const roles: readonly string[] = ['serve', 'control', 'agent'];
@@ -63,6 +64,7 @@ export function buildProgram(outcome: Outcome = { code: 0 }): Command {
   hostCommands(program, globals, outcome);
   storeCommands(program, globals);
   tokenCommands(program, globals);
+  ticketCommands(program, globals);
   localCommands(program, globals, outcome);
   return program;
 }

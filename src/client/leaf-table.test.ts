@@ -31,6 +31,12 @@ test('the tree digest is the one of core/digest, blocks that were never set bein
         }
         const wanted = createHash('sha256').update(Buffer.concat(plain)).digest('hex');
         expect(await table.treeDigest(count * TREE_BLOCK, hashing)).toBe(wanted);
+        const [first, last] = [Math.floor(count / 3), Math.floor((count * 2) / 3)];
+        const part = createHash('sha256')
+          .update(Buffer.concat(plain.slice(first, last)))
+          .digest('hex');
+        const range = { offset: first * TREE_BLOCK, length: (last - first) * TREE_BLOCK };
+        expect(await table.rangeDigest(range, hashing)).toBe(part);
       },
     ),
     { numRuns: 30 },

@@ -1,4 +1,5 @@
-import { LEAF_BYTES, leafCount, ZERO_BLOCK_LEAF } from '../core/digest.ts';
+import { LEAF_BYTES, leafCount, TREE_BLOCK, ZERO_BLOCK_LEAF } from '../core/digest.ts';
+import type { Range } from '../core/range.ts';
 import type { Hashing } from './ports.ts';
 
 const PAGE = 1024;
@@ -32,11 +33,19 @@ export class LeafTable {
     return toHex(await hashing.sha256Of(this.#inOrder(leafCount(size))));
   }
 
-  *#inOrder(count: number): Generator<Uint8Array> {
+  /** The tree digest of a part that begins with a block, as if it were all: lower-case hex. */
+  async rangeDigest(range: Range, hashing: Hashing): Promise<string> {
+    return toHex(await hashing.sha256Of(this.#inOrder(leafCount(range.length), range.offset / TREE_BLOCK)));
+  }
+
+  *#inOrder(count: number, first = 0): Generator<Uint8Array> {
     const zeros = zeroPage();
-    for (let first = 0; first < count; first += PAGE) {
-      const page = this.#pages.get(first / PAGE) ?? zeros;
-      yield page.subarray(0, Math.min(PAGE, count - first) * LEAF_BYTES);
+    for (let at = first; at < first + count; ) {
+      const inPage = at % PAGE;
+      const most = Math.min(PAGE - inPage, first + count - at);
+      const page = this.#pages.get((at - inPage) / PAGE) ?? zeros;
+      yield page.subarray(inPage * LEAF_BYTES, (inPage + most) * LEAF_BYTES);
+      at += most;
     }
   }
 }

@@ -10,8 +10,11 @@ import { cutSource, readCut, type SourceCut, wholeBlocks } from './source-cuts.t
 import { compareBytes, type ServerContent } from './verify-received.ts';
 import { isZero } from './zero-test.ts';
 
+/** Gets bytes and zeros to where they go, whatever happens on the way. */
+export type Sending = Pick<Delivery, 'sendData' | 'sendZeros'>;
+
 export interface SendParts {
-  readonly delivery: Delivery;
+  readonly delivery: Sending;
   readonly hashing: Hashing;
   readonly acknowledged: Acknowledged;
   readonly leafTable: LeafTable;
@@ -128,10 +131,10 @@ async function* missingCuts(source: FileSource, acknowledged: Acknowledged, most
 
 /** Collects zeros, so that a thousand holes are one request. */
 class ZeroBatch {
-  readonly #delivery: Delivery;
+  readonly #delivery: Sending;
   #pending = new RangeSet();
 
-  constructor(delivery: Delivery) {
+  constructor(delivery: Sending) {
     this.#delivery = delivery;
   }
 

@@ -61,6 +61,14 @@ test('flag goes before environment, environment before file, file before default
   });
 });
 
+test('one word on a command line is a list of one; of stores it is none', async () => {
+  const { config } = await loadConfig(inputs({ flags: { 'imageio.roots': '/srv/images' } }));
+  expect(config.imageio.roots).toEqual(['/srv/images']);
+  const more = await loadConfig(inputs({ env: { HAWSER_IMAGEIO_ROOTS: '[/a, "/b c"]' } }));
+  expect(more.config.imageio.roots).toEqual(['/a', '/b c']);
+  expect(await refusal({ flags: { stores: '/srv/images' } })).toMatch(/stores must be a list in JSON or YAML/);
+});
+
 test('numbers have units, null lifts a limit, a list is JSON in a variable', async () => {
   const env = {
     HAWSER_UPLOADS_CHUNK_SIZE: '32M',

@@ -160,6 +160,8 @@ function readList(setting: Setting, given: unknown, source: ConfigSource): { val
   } catch {
     value = undefined;
   }
+  // One word on a command line is a list of one.
+  if (source.kind !== 'file' && typeof value === 'string' && setting.items.length === 0) value = [value];
   if (!Array.isArray(value)) return { fault: `${setting.path} must be a list in JSON or YAML; found ${shown(given)}` };
   const known = setting.items.map((item) => item.path);
   for (const [index, item] of value.entries()) {

@@ -1,6 +1,7 @@
 import { rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DownloadOutcome, type DownloadProgress, downloadImage } from '../../client/downloader.ts';
+import { isTransferUrl } from '../../client/imageio-words.ts';
 import { systemClock } from '../../client/system-clock.ts';
 import type { ImageResource } from '../../contract/api/image.ts';
 import { HawserError } from '../../core/errors.ts';
@@ -21,12 +22,15 @@ export interface DownloadCommandOptions extends GlobalOptions {
   readonly relay?: boolean;
 }
 
-/** `hawser download IMAGE [FILE|-]`. Resolves with the exit code. */
+/** `hawser download IMAGE|URL [FILE|-]`. Resolves with the exit code. */
 export async function download(
   text: string,
   file: string | undefined,
   options: DownloadCommandOptions,
 ): Promise<number> {
+  if (isTransferUrl(text)) {
+    return await (await import('./download-from-ticket.ts')).downloadFromTicket(text, file, options);
+  }
   const { signal, release } = stopSignal();
   try {
     return await connected(options, async (open) => {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import type { ApiClient } from '../../client/api-client.ts';
+import { isTransferUrl } from '../../client/imageio-words.ts';
 import type { FileSource, Source } from '../../client/ports.ts';
 import { systemClock } from '../../client/system-clock.ts';
 import type { UploadProgress } from '../../client/upload-progress.ts';
@@ -33,8 +34,11 @@ export interface UploadCommandOptions extends GlobalOptions, PlacementOptions {
   readonly relay?: boolean;
 }
 
-/** `hawser upload FILE [NAME]`. Resolves with the exit code. */
+/** `hawser upload FILE [NAME|URL]`. Resolves with the exit code. */
 export async function upload(file: string, name: string | undefined, options: UploadCommandOptions): Promise<number> {
+  if (name !== undefined && isTransferUrl(name)) {
+    return await (await import('./upload-to-ticket.ts')).uploadToTicket(file, name, options);
+  }
   if (file === '-') {
     const imageName = name ?? 'stdin';
     return await send(pipeSource(process.stdin, { name: imageName, size: options.size ?? null }), imageName, options);

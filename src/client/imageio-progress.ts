@@ -1,0 +1,44 @@
+import type { Waiting } from './upload-progress.ts';
+
+export type ImageioPhase = 'comparing' | 'sending' | 'fetching' | 'flushing' | 'verifying' | 'done';
+
+/** Where a transfer with a ticket stands; a new one at each change. Bytes. */
+export interface ImageioProgress {
+  readonly phase: ImageioPhase;
+  readonly done: number;
+  readonly total: number;
+  /** On connections that are open now and not answered yet. */
+  readonly underway: number;
+  /** Why nothing moves, if so. */
+  readonly waiting: Waiting | null;
+}
+
+/** Collects the numbers and tells the listener. */
+export class ImageioStatus {
+  readonly #listener: (progress: ImageioProgress) => void;
+  readonly #underway = new Map<object, number>();
+  #now: ImageioProgress;
+
+  constructor(total: number, listener: (progress: ImageioProgress) => void = () => undefined) {
+    this.#listener = listener;
+    this.#now = { phase: 'comparing', done: 0, total, underway: 0, waiting: null };
+  }
+
+  get now(): ImageioProgress {
+    return this.#now;
+  }
+
+  change(change: Partial<ImageioProgress>): void {
+    this.#now = { ...this.#now, ...change };
+    this.#listener(this.#now);
+  }
+
+  /** What of one request is on its way; 0 takes it off the list. */
+  underway(request: object, bytes: number): void {
+    if (bytes === 0) this.#underway.delete(request);
+    else this.#underway.set(request, bytes);
+    let sum = 0;
+    for (const each of this.#underway.values()) sum += each;
+    this.change({ underway: sum });
+  }
+}
