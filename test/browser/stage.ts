@@ -100,7 +100,8 @@ export async function dropFiles(page: Page, files: readonly string[]): Promise<v
   await session.detach();
 }
 
-const chromiumArgs = [
+/** What Chromium needs to run as root and to ask nobody on the network. */
+export const chromiumArgs: readonly string[] = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
