@@ -253,6 +253,13 @@ describe('what shipped', () => {
     expect(part.headers.get('content-range')).toBe(`bytes 1048570-1048589/${bytes.length}`);
     expect(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(1_048_570, 1_048_590))).toBe(true);
     expect((await get('?raw=true', { range: 'bytes=99999999-' })).status).toBe(413);
+    const head = (query: string) =>
+      fetch(`${serving.api}/v1/backingimages/down/download${query}`, {
+        method: 'HEAD',
+        headers: { authorization: `Bearer ${serving.token}` },
+      });
+    expect((await head('?raw=true')).headers.get('content-length')).toBe(String(bytes.length));
+    expect((await head('')).headers.get('content-disposition')).toContain('down.gz');
   });
 
   test('collections, schemas and names', async () => {
@@ -281,6 +288,38 @@ describe('what shipped', () => {
       json: { minNumberOfCopies: 2 },
     });
     expect(minimum.json).toMatchObject({ minNumberOfCopies: 2 });
+  });
+
+  test('what is not there, and what may be null', async () => {
+    for (const [method, path, status, allow] of [
+      ['GET', '/nothing', 404, null],
+      ['POST', '/nothing', 404, null],
+      ['GET', '/schemas/nothing', 404, null],
+      ['PUT', '/backingimages/even', 405, 'DELETE, GET, HEAD, POST'],
+      ['GET', '/ws/backingimages', 400, null],
+      ['GET', '/ws/often/backingimages', 400, null],
+    ] as const) {
+      const answer = await fetch(`${serving.api}/v1${path}`, {
+        method,
+        headers: { authorization: `Bearer ${serving.token}` },
+      });
+      expect([path, answer.status, answer.headers.get('allow')]).toEqual([path, status, allow]);
+      expect(await answer.json()).toMatchObject({ type: 'error', status });
+    }
+    expect((await client.ok('GET', '/schemas/backingImage')).json).toMatchObject({ id: 'backingImage' });
+    const backup = await client.call('POST', '/backingimages/even?action=backupBackingImageCreate', { json: {} });
+    expect(backup).toMatchObject({ status: 422, json: { detail: 'unsupported' } });
+    const nulls = { minNumberOfCopies: null, expectedChecksum: null, nodeSelector: null, diskSelector: null };
+    await client.create('nulls', { ...nulls, secret: null, secretNamespace: null, dataEngine: null });
+    expect(await client.show('nulls')).toMatchObject({ minNumberOfCopies: 1, nodeSelector: [], diskSelector: [] });
+    const refused = await new Promise((resolve) => {
+      const socket = new WebSocket(`${serving.api.replace('http', 'ws')}/v1/ws/often/backingimages`, {
+        headers: { authorization: `Bearer ${serving.token}` },
+      });
+      socket.on('unexpected-response', (_request, response) => resolve(response.statusCode));
+      socket.on('error', (error) => resolve(error.message));
+    });
+    expect(refused).toBe(400);
   });
 
   test('what cannot be done is said', async () => {

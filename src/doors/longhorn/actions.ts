@@ -56,6 +56,9 @@ const actions: Readonly<Record<string, Action>> = {
     await scope.images.use.copies.cleanup(actor, found.image.id, copyIds);
     return resource(asked);
   },
+  backupBackingImageCreate: async () => {
+    throw new HawserError('unsupported', 'There are no backups yet. Download the image, or keep more copies of it.');
+  },
   updateMinNumberOfCopies: async (asked) => {
     const body = z.object({ minNumberOfCopies: z.number().int().min(1).max(20) });
     const parsed = body.safeParse(await bodyOf(asked.request));

@@ -32,11 +32,13 @@ export function downloadRoute(app: FastifyInstance, scope: LonghornScope, settin
       const { image } = await scope.images.find(actor, nameOf(request));
       const access = await scope.images.use.images.access(actor, image.id);
       const { raw } = request.query as { readonly raw?: string };
-      if (raw === undefined || raw === 'false')
-        return sendGzip(request, reply, await fetchFrom(access, settings, {}), image.name);
+      const zipped = raw === undefined || raw === 'false';
+      // Who wants the headers alone has nothing read and nothing compressed.
+      const method = request.method === 'HEAD' ? 'HEAD' : 'GET';
+      if (zipped) return sendGzip(request, reply, await fetchFrom(access, settings, { method }), image.name);
       const { range, 'if-range': ifRange } = request.headers;
       const headers = { ...(range && { range }), ...(typeof ifRange === 'string' && { 'if-range': ifRange }) };
-      return sendRaw(request, reply, await fetchFrom(access, settings, headers), image.name);
+      return sendRaw(request, reply, await fetchFrom(access, settings, { method, headers }), image.name);
     },
   );
 }
@@ -44,11 +46,11 @@ export function downloadRoute(app: FastifyInstance, scope: LonghornScope, settin
 async function fetchFrom(
   access: Access,
   { dataCa }: DownloadSettings,
-  headers: Readonly<Record<string, string>>,
+  asked: { readonly method: 'GET' | 'HEAD'; readonly headers?: Readonly<Record<string, string>> },
 ): Promise<IncomingMessage> {
   const url = `${access.url}/data`;
   const ca = access.ca ?? dataCa;
-  const options = { headers: { ...headers, authorization: `Bearer ${access.token}` } };
+  const options = { method: asked.method, headers: { ...asked.headers, authorization: `Bearer ${access.token}` } };
   const tls = { ...(ca === undefined ? {} : { ca }), agent: connections.to(access.host) };
   const outgoing = url.startsWith('https:') ? httpsRequest(url, { ...options, ...tls }) : httpRequest(url, options);
   return new Promise((resolve, reject) => {
@@ -74,6 +76,7 @@ async function sendGzip(
     'content-disposition': contentDisposition(`${name}.gz`),
     'cache-control': 'private, no-transform',
   });
+  if (request.method === 'HEAD') return send(request, reply, pipeline(incoming, reply.raw));
   // zlib works on threads of its own; the fastest level keeps up with a disk on one of them.
   const gzip = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: 256 * 1024 });
   return send(request, reply, pipeline(incoming, gzip, reply.raw));

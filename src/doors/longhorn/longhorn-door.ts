@@ -1,8 +1,10 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { parseDigest } from '../../core/digest.ts';
+import { HawserError } from '../../core/errors.ts';
 import type { Actor, Placement } from '../../core/nouns.ts';
 import type { NameLocks } from '../../service/control/ports.ts';
+import { missingRoute } from '../_http/missing-route.ts';
 import { backingImageActions } from './actions.ts';
 import { BackingImages, type BackingImageUseCases } from './backing-images.ts';
 import { baseOf, collection, versionResource } from './collection.ts';
@@ -43,26 +45,42 @@ export async function longhornDoor(server: FastifyInstance, settings: LonghornSe
       app.addHook('onClose', async () => client.close());
       app.get('/', { schema: { hide: true } }, async (request) => versionResource(scope.baseOf(request)));
       app.get('/schemas', { schema: { hide: true } }, async (request) => schemas(scope.baseOf(request)));
+      app.get('/schemas/:id', { schema: { hide: true } }, async (request) => schemaOf(request, scope.baseOf(request)));
       resourceRoutes(app, scope);
       downloadRoute(app, scope, settings);
       watchRoutes(app, scope);
       await app.register(async (inner) => backingImageActions(inner, scope));
+      // Also what is not here is said in Rancher's words; the page's wildcard would take it otherwise.
+      app.setNotFoundHandler(async (request) => {
+        throw missingRoute(request);
+      });
+      app.get('/*', { schema: { hide: true } }, async (request) => {
+        throw missingRoute(request);
+      });
     },
     { prefix: '/v1' },
   );
 }
 
+function schemaOf(request: FastifyRequest, base: string) {
+  const { id } = request.params as { readonly id: string };
+  const found = schemas(base).data.find((schema) => schema.id.toLowerCase() === id.toLowerCase());
+  if (found !== undefined) return found;
+  throw new HawserError('not-found', `There is no schema "${id.slice(0, 50)}"; see /v1/schemas.`);
+}
+
+/** What the schema calls nullable may be null, which is the same as nothing. */
 const createBody = z.object({
   name: z.string().min(1).max(255),
   sourceType: z.string(),
   parameters: z.record(z.string(), z.string()),
-  expectedChecksum: z.string().default(''),
-  minNumberOfCopies: z.number().int().min(0).max(20).default(0),
-  nodeSelector: z.array(z.string()).nullable().default([]),
-  diskSelector: z.array(z.string()).nullable().default([]),
-  dataEngine: z.enum(['v1', '']).default('v1'),
-  secret: z.literal('').default(''),
-  secretNamespace: z.string().default(''),
+  expectedChecksum: z.string().nullish(),
+  minNumberOfCopies: z.number().int().min(0).max(20).nullish(),
+  nodeSelector: z.array(z.string()).nullish(),
+  diskSelector: z.array(z.string()).nullish(),
+  dataEngine: z.enum(['v1', '']).nullish(),
+  secret: z.literal('').nullish(),
+  secretNamespace: z.string().nullish(),
 });
 type CreateBody = z.output<typeof createBody>;
 
@@ -87,7 +105,7 @@ function resourceRoutes(app: FastifyInstance, { images, actorOf, baseOf: base }:
 
 function createOf(body: CreateBody) {
   const placement: Partial<Placement> = {
-    minCopies: Math.max(1, body.minNumberOfCopies),
+    minCopies: Math.max(1, body.minNumberOfCopies ?? 1),
     storeTags: body.diskSelector ?? [],
     hostTags: body.nodeSelector ?? [],
   };
@@ -95,7 +113,7 @@ function createOf(body: CreateBody) {
     name: body.name,
     sourceType: body.sourceType,
     parameters: body.parameters,
-    digest: body.expectedChecksum === '' ? undefined : parseDigest(`sha512:${body.expectedChecksum}`),
+    digest: body.expectedChecksum ? parseDigest(`sha512:${body.expectedChecksum}`) : undefined,
     placement,
   };
 }

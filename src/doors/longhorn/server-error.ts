@@ -1,12 +1,14 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { errorCatalogue, type HawserError, isHawserError, toHawserError } from '../../core/errors.ts';
+import { MethodNotAllowed } from '../_http/missing-route.ts';
 import { statusOf } from './wire-errors.ts';
 
 /** Errors as Rancher's API shapes them. */
 export function rancherErrors(app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => {
     const known = isHawserError(error) ? error : undefined;
-    const status = known === undefined ? statusOfFastify(error) : statusOf(known.code);
+    const status = known === undefined ? statusOfFastify(error) : statusFor(known);
+    if (known instanceof MethodNotAllowed) void reply.header('allow', known.allow);
     if (status >= 500) request.log.error({ event: 'http.fault', route: request.routeOptions?.url, err: error });
     return sendError(
       reply,
@@ -33,6 +35,10 @@ function sendError(reply: FastifyReply, status: number, error: HawserError, requ
     message,
     detail: error.code,
   });
+}
+
+function statusFor(error: HawserError): number {
+  return error instanceof MethodNotAllowed ? 405 : statusOf(error.code);
 }
 
 function statusOfFastify(error: unknown): number {

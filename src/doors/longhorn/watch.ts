@@ -14,13 +14,15 @@ export function watchRoutes(app: FastifyInstance, scope: LonghornScope): void {
     for (const close of closing) close();
   });
   for (const path of ['/ws/backingimages', '/ws/:period/backingimages']) {
-    app.get(path, { websocket: true, schema: { hide: true }, config: { quiet: true } }, (socket, request) => {
-      const { period = '1s' } = request.params as { readonly period?: string };
+    // Looked at before it becomes a WebSocket: then a refusal can still be read.
+    const preValidation = async (request: FastifyRequest) => mustBeWatch(request);
+    const quiet: object = { quiet: true };
+    app.get(path, { websocket: true, preValidation, schema: { hide: true }, config: quiet }, (socket, request) => {
       const look = watcher(scope, request, (text) => {
         if (socket.bufferedAmount > MOST_WAITING) socket.terminate();
         else socket.send(text);
       });
-      const timer = setInterval(() => void look(), periodOf(period));
+      const timer = setInterval(() => void look(), periodOf(request));
       const close = () => socket.close(1001);
       closing.add(close);
       socket.on('close', () => {
@@ -54,7 +56,14 @@ function watcher(scope: LonghornScope, request: FastifyRequest, tell: (text: str
   };
 }
 
-function periodOf(text: string): number {
+function mustBeWatch(request: FastifyRequest): void {
+  periodOf(request);
+  if (request.ws) return;
+  throw new HawserError('bad-request', 'This is a WebSocket: ask with "upgrade: websocket", or GET /v1/backingimages.');
+}
+
+function periodOf(request: FastifyRequest): number {
+  const { period: text = '1s' } = request.params as { readonly period?: string };
   const [, count = '', name = ''] = /^(\d{1,6})(ms|s|m)$/.exec(text) ?? [];
   if (count === '')
     throw new HawserError('bad-request', `A period is written like 1s or 500ms; found "${text.slice(0, 20)}".`);
