@@ -12,6 +12,12 @@ export interface Mover {
    * closed, its threads did not live); then no event comes.
    */
   begin(request: MoveRequest, events: MoveEvents): Move | undefined;
+
+  /**
+   * The one to begin with at once, for a file of this place (LentFile): one that a place that hangs does not hold.
+   * Undefined when there is none now. Absent: this one, for all.
+   */
+  lane?(place: string | undefined): Mover | undefined;
 }
 
 export interface MoveRequest {

@@ -11,6 +11,9 @@ export interface Sender {
    * begin (it was closed, its thread did not live); then no event comes.
    */
   begin(request: FileSend, events: SendEvents): Sending | undefined;
+
+  /** As `lane` of a Mover. */
+  lane?(place: string | undefined): Sender | undefined;
 }
 
 export interface FileSend {

@@ -12,6 +12,10 @@ const WORTH_MOVING = 2 * 1024 * 1024;
 /** A client that says nothing for so long goes back to the ordinary path, which knows when to give it up. */
 const PATIENCE_MS = 30_000;
 
+/** Slabs of a mover. Those that wait for their digest keep it busy with one or two a connection; without digests one is let go as it is written. */
+const HASHED_SLABS = 8;
+const PLAIN_SLABS = 4;
+
 export interface MovedBody {
   /** From the beginning of the body, settled. */
   readonly bytes: number;
@@ -56,13 +60,13 @@ export async function moveConnection(
   { stop, signal }: { readonly stop: AbortSignal; readonly signal: AbortSignal },
 ): Promise<MovedBody> {
   const { source, target } = parts;
-  const { mover } = parts.means;
-  if (mover === undefined || !isWorthMoving(parts.means, source, target.range)) return NOTHING_MOVED;
+  if (!isWorthMoving(parts.means, source, target.range)) return NOTHING_MOVED;
   const file = await target.lend();
   if (file === undefined) return NOTHING_MOVED;
   try {
-    if (signal.aborted) return NOTHING_MOVED;
-    using slabs = MoverSlabs.of(mover, parts.means.slabs).borrow();
+    const mover = laneOf(parts.means.mover, file);
+    if (signal.aborted || mover === undefined) return NOTHING_MOVED;
+    using slabs = MoverSlabs.of(mover, parts.means.slabs).borrow(target.digests ? HASHED_SLABS : PLAIN_SLABS);
     const connection = slabs === undefined ? undefined : source.lend?.();
     if (slabs === undefined || connection === undefined) return NOTHING_MOVED;
     const running = new RunningMove({ mover, slabs: slabs.all, file, connection, target });
@@ -70,6 +74,10 @@ export async function moveConnection(
   } finally {
     file.giveBack();
   }
+}
+
+function laneOf(mover: Mover | undefined, { place }: LentFile): Mover | undefined {
+  return mover?.lane === undefined ? mover : mover.lane(place);
 }
 
 interface RunningMoveParts {

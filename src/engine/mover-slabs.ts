@@ -1,9 +1,6 @@
 import type { Mover } from '../core/mover.ts';
 import type { Slab, SlabPool } from './slab-pool.ts';
 
-/** What the mover has while it moves anything; one or two a connection keep it busy. */
-const MOST = 8;
-
 const ofMover = new WeakMap<Mover, MoverSlabs>();
 
 /** The slabs of a pool that are with a mover: taken with the first move, given back with the last. */
@@ -27,17 +24,17 @@ export class MoverSlabs {
     return this.#slabs;
   }
 
-  /** For one move. Undefined when others need them more. */
-  borrow(): (Disposable & { readonly all: readonly Slab[] }) | undefined {
-    if (this.#moves === 0) this.#slabs = this.#take();
+  /** For one move; the first one decides that there are at most `most`. Undefined when others need them more. */
+  borrow(most: number): (Disposable & { readonly all: readonly Slab[] }) | undefined {
+    if (this.#moves === 0) this.#slabs = this.#take(most);
     if (this.#slabs.length === 0) return undefined;
     this.#moves++;
     return { all: this.#slabs, [Symbol.dispose]: () => this.#left() };
   }
 
-  #take(): readonly Slab[] {
+  #take(most: number): readonly Slab[] {
     const slabs: Slab[] = [];
-    while (slabs.length < MOST) {
+    while (slabs.length < most) {
       const slab = this.#pool.tryAcquire(0.5);
       if (slab === undefined) return slabs;
       slabs.push(slab);

@@ -34,12 +34,17 @@ export async function sendFile(what: FileToSend, sink: ByteSink, signal: AbortSi
   const file = what.lend();
   if (file === undefined) return 0;
   try {
-    const connection = sink.lend();
-    if (connection === undefined) return 0;
-    return await new FileSending({ what, file, connection }).run(signal);
+    const sender = laneOf(what.sender, file);
+    const connection = sender === undefined ? undefined : sink.lend();
+    if (sender === undefined || connection === undefined) return 0;
+    return await new FileSending({ what: { ...what, sender }, file, connection }).run(signal);
   } finally {
     file.giveBack();
   }
+}
+
+function laneOf(sender: Sender, { place }: LentForReading): Sender | undefined {
+  return sender.lane === undefined ? sender : sender.lane(place);
 }
 
 interface FileSendingParts {

@@ -37,6 +37,8 @@ const recv = library.func('int64_t recv(int fd, void *into, size_t length, int f
 const setsockopt = library.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)');
 
 const { wakeFd } = workerData;
+/** Seconds of the monotonic clock since which a write may hang; 0 while none is under way. */
+const since = new Int32Array(workerData.since);
 /** Set while we wait for hash threads. */
 const waits = new Int32Array(workerData.moverWaits);
 const hashers = workerData.hashers.map(({ port, asleep }) => ({ port, asleep: new Int32Array(asleep) }));
@@ -265,6 +267,7 @@ function wakeHasher() {
 }
 
 function write(file, bytes, offset) {
+  Atomics.store(since, 0, process.hrtime()[0] || 1);
   try {
     for (let done = 0; done < bytes.length; ) {
       const written = writeSync(file, bytes, done, bytes.length - done, offset + done);
@@ -275,6 +278,8 @@ function write(file, bytes, offset) {
   } catch {
     // The main thread writes it again, and hears from the Store what is wrong.
     return false;
+  } finally {
+    Atomics.store(since, 0, 0);
   }
 }
 

@@ -2,7 +2,8 @@ import { closeSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { Move, MovedSegment, MoveEnd, MoveEvents, MoveRequest, Mover, MoverSlab } from '../core/mover.ts';
-import { libc, SystemCallError } from './libc.ts';
+import { eventDescriptor } from './event-descriptor.ts';
+import { libc } from './libc.ts';
 
 /** Of the mover thread. */
 interface MoverMessage {
@@ -22,6 +23,8 @@ interface Threads {
   readonly hashers: readonly Worker[];
   readonly known: Set<number>;
   readonly wakeFd: number;
+  /** mover-worker.js */
+  readonly since: Int32Array;
 }
 
 /** Words of the memory that a move shares with the thread. */
@@ -59,6 +62,17 @@ export class SocketMover implements Mover, AsyncDisposable {
 
   constructor({ hashers = MOST_HASHERS }: SocketMoverSettings = {}) {
     this.#hashers = Math.min(hashers, availableParallelism() - 1);
+  }
+
+  /** Moves that have not ended. */
+  get running(): number {
+    return this.#moves.size;
+  }
+
+  /** Seconds for which the thread has been in one write. */
+  get heldSeconds(): number {
+    const since = this.#threads === undefined ? 0 : Atomics.load(this.#threads.since, 0);
+    return since === 0 ? 0 : process.hrtime()[0] - since;
   }
 
   begin(request: MoveRequest, events: MoveEvents): Move | undefined {
@@ -104,6 +118,7 @@ export class SocketMover implements Mover, AsyncDisposable {
 
   #start(wakeFd: number): Threads {
     const moverWaits = new SharedArrayBuffer(4);
+    const since = new Int32Array(new SharedArrayBuffer(4));
     const lines = Array.from({ length: this.#hashers }, () => {
       const asleep = new Int32Array(new SharedArrayBuffer(4));
       asleep[0] = 1;
@@ -111,13 +126,18 @@ export class SocketMover implements Mover, AsyncDisposable {
     });
     const mover = start(
       './mover-worker.js',
-      { wakeFd, moverWaits, hashers: lines.map(({ asleep, port1 }) => ({ asleep, port: port1 })) },
+      {
+        wakeFd,
+        moverWaits,
+        since: since.buffer,
+        hashers: lines.map(({ asleep, port1 }) => ({ asleep, port: port1 })),
+      },
       lines.map(({ port1 }) => port1),
     );
     const hashers = lines.map(({ asleep, port2 }) =>
       start('./mover-hash-worker.js', { wakeFd, moverWaits, asleep, port: port2 }, [port2]),
     );
-    const threads: Threads = { mover, hashers, known: new Set(), wakeFd };
+    const threads: Threads = { mover, hashers, known: new Set(), wakeFd, since };
     mover.on('message', (message: MoverMessage) => this.#hear(message));
     for (const thread of [mover, ...hashers]) {
       thread.once('error', (error) => void this.#end(threads, error));
@@ -151,16 +171,6 @@ export class SocketMover implements Mover, AsyncDisposable {
   /** The thread may be waiting in poll(2). */
   #wake(threads: Threads): void {
     if (threads === this.#threads) writeSync(threads.wakeFd, this.#one);
-  }
-}
-
-/** Undefined when no descriptor is free. */
-function eventDescriptor(): number | undefined {
-  try {
-    return libc()?.event();
-  } catch (error) {
-    if (error instanceof SystemCallError) return undefined;
-    throw error;
   }
 }
 

@@ -11,8 +11,7 @@ import type { DataFolder } from '../host/data-folder.ts';
 import { openNamedImages } from '../host/named-image-folder.ts';
 import { socketPath } from '../host/socket-path.ts';
 import { openStateFolder } from '../host/state-folder.ts';
-import { openSocketMover } from '../native/socket-mover.ts';
-import { openSocketSender } from '../native/socket-sender.ts';
+import { openMoverLanes, openSenderLanes } from '../native/lanes.ts';
 import { HostAgent, type Membership } from '../service/host/host-agent.ts';
 import type { HostLog } from '../service/host/ports.ts';
 import { startGrpc } from './grpc-part.ts';
@@ -60,9 +59,9 @@ export async function startHost(parts: HostRoleParts): Promise<HostRole> {
   const { config, folder, version, log } = parts;
   // Closed in the reverse order, also when a later step of the start fails.
   await using undo = new AsyncDisposableStack();
-  const mover = openSocketMover();
+  const mover = openMoverLanes();
   undo.defer(async () => mover?.[Symbol.asyncDispose]());
-  const sender = undo.use(openSocketSender());
+  const sender = undo.use(openSenderLanes());
   const hashes = undo.use(new HashPool(Math.min(4, availableParallelism())));
   const { stores, counts, identity } = await openStores(config, folder, log);
   undo.defer(async () => void (await Promise.all(stores.map(({ store }) => store.close()))));

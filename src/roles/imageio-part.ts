@@ -16,8 +16,7 @@ import { QemuNbdSupervisor } from '../host/qemu-nbd.ts';
 import { socketPath } from '../host/socket-path.ts';
 import { openTicketFolder } from '../host/ticket-folder.ts';
 import { ownTlsKeys, readTlsKeys, type TlsKeys } from '../host/tls.ts';
-import { openSocketMover } from '../native/socket-mover.ts';
-import { openSocketSender } from '../native/socket-sender.ts';
+import { openMoverLanes, openSenderLanes } from '../native/lanes.ts';
 import { HostTickets } from '../service/host/host-tickets.ts';
 import type { HostLog } from '../service/host/ports.ts';
 import { TicketCounts } from '../service/host/ticket-counts.ts';
@@ -43,8 +42,8 @@ export async function openTickets(
   stack: AsyncDisposableStack,
 ): Promise<HostTickets> {
   const blkhash = stack.use(new Blkhash(Math.min(4, availableParallelism())));
-  const mover = parts.mover ?? stack.use(openSocketMover({ hashers: 0 }));
-  const sender = parts.sender ?? stack.use(openSocketSender());
+  const mover = parts.mover ?? stack.use(openMoverLanes({ hashers: 0 }));
+  const sender = parts.sender ?? stack.use(openSenderLanes());
   const supervisor = stack.use(await QemuNbdSupervisor.open(folder.at('agent', 'qemu-nbd'), randomUUID));
   const tickets = new HostTickets({
     clock: { monotonic: () => Number(process.hrtime.bigint()) / 1e6, wall: () => Date.now(), boot: bootId },

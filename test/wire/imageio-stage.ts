@@ -5,12 +5,11 @@ import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configSchema } from '../../src/config/schema.ts';
-import type { MoveEvents, MoveRequest, Mover } from '../../src/core/mover.ts';
-import type { FileSend, SendEvents, Sender } from '../../src/core/sender.ts';
+import type { Mover } from '../../src/core/mover.ts';
+import type { Sender } from '../../src/core/sender.ts';
 import { SlabPool } from '../../src/engine/slab-pool.ts';
 import { openDataFolder } from '../../src/host/data-folder.ts';
-import { openSocketMover } from '../../src/native/socket-mover.ts';
-import { openSocketSender } from '../../src/native/socket-sender.ts';
+import { openMoverLanes, openSenderLanes } from '../../src/native/lanes.ts';
 import { openTickets, startImageio } from '../../src/roles/imageio-part.ts';
 import type { HostTickets } from '../../src/service/host/host-tickets.ts';
 
@@ -76,12 +75,11 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
   const note = (fields: Readonly<Record<string, unknown>>) => void said.push(fields);
   const log = { info: note, warn: note, error: note };
   const pool = new SlabPool(slabs);
-  const real = openSocketMover({ hashers: 0 });
-  undo.defer(async () => real?.[Symbol.asyncDispose]());
-  const mover = real && new WatchedMover(real);
-  const realSender = openSocketSender();
-  undo.defer(async () => realSender?.[Symbol.asyncDispose]());
-  const sender = realSender && new WatchedSender(realSender);
+  const count = { moved: 0, sent: 0 };
+  const realMover = undo.use(openMoverLanes({ hashers: 0 }));
+  const mover = realMover && watchedMover(realMover, (bytes) => (count.moved += bytes));
+  const realSender = undo.use(openSenderLanes());
+  const sender = realSender && watchedSender(realSender, (bytes) => (count.sent += bytes));
   const tickets = await openTickets({ config, folder: data, slabs: pool, mover, sender, bootId: 'boot', log }, undo);
   const addresses = await startImageio({ config, folder: data, tickets, version: '0.0.0', log }, undo);
   const path = (name: string) => addresses[name]?.replace(/^unix:/, '') ?? '';
@@ -97,8 +95,8 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
     folder,
     tickets,
     slabs: pool,
-    moved: () => mover?.bytes ?? 0,
-    sent: () => sender?.bytes ?? 0,
+    moved: () => count.moved,
+    sent: () => count.sent,
     log: said,
     call,
     async ticket(values) {
@@ -112,40 +110,48 @@ export async function startStage(settings: Readonly<Record<string, unknown>> = {
   };
 }
 
-/** A mover, and how much went through it. */
-class WatchedMover implements Mover {
-  bytes = 0;
-  readonly #mover: Mover;
-
-  constructor(mover: Mover) {
-    this.#mover = mover;
-  }
-
-  begin(request: MoveRequest, events: MoveEvents) {
-    const moved: MoveEvents['moved'] = (segments) => {
-      for (const { length } of segments) this.bytes += length;
-      events.moved(segments);
-    };
-    return this.#mover.begin(request, { moved, ended: events.ended });
-  }
+/** A mover that tells how much goes through it. The same one for the same lane: slabs go by it. */
+function watchedMover(mover: Mover, tell: (bytes: number) => void): Mover {
+  const lanes = new WeakMap<Mover, Mover>();
+  return {
+    begin: (request, events) =>
+      mover.begin(request, {
+        moved: (segments) => {
+          for (const { length } of segments) tell(length);
+          events.moved(segments);
+        },
+        ended: events.ended,
+      }),
+    ...(mover.lane && {
+      lane: (place) => {
+        const lane = mover.lane?.(place);
+        if (lane === undefined) return undefined;
+        const watched = lanes.get(lane) ?? watchedMover(lane, tell);
+        lanes.set(lane, watched);
+        return watched;
+      },
+    }),
+  };
 }
 
-/** A sender, and how much it sent. */
-class WatchedSender implements Sender {
-  bytes = 0;
-  readonly #sender: Sender;
-
-  constructor(sender: Sender) {
-    this.#sender = sender;
-  }
-
-  begin(request: FileSend, events: SendEvents) {
-    const sent: SendEvents['sent'] = (bytes) => {
-      this.bytes += bytes;
-      events.sent(bytes);
-    };
-    return this.#sender.begin(request, { sent, ended: events.ended });
-  }
+/** A sender that tells how much it sends. */
+function watchedSender(sender: Sender, tell: (bytes: number) => void): Sender {
+  return {
+    begin: (request, events) =>
+      sender.begin(request, {
+        sent: (bytes) => {
+          tell(bytes);
+          events.sent(bytes);
+        },
+        ended: events.ended,
+      }),
+    ...(sender.lane && {
+      lane: (place) => {
+        const lane = sender.lane?.(place);
+        return lane && watchedSender(lane, tell);
+      },
+    }),
+  };
 }
 
 /** One request on a connection of its own. */
