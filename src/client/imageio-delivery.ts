@@ -65,9 +65,7 @@ export class ImageioDelivery implements Sending {
     const { image, offer, status } = this.#parts;
     const later = offer.features.has('flush');
     const onSent = (count: number) => status.underway(part, count);
-    await this.#repeated(part, () =>
-      image.put(bytes, part.offset, { later, onSent }).finally(() => status.underway(part, 0)),
-    );
+    await this.#repeated(part, () => image.put(bytes, part.offset, { later, onSent }));
   }
 
   async #zero(part: Range): Promise<void> {
@@ -82,13 +80,16 @@ export class ImageioDelivery implements Sending {
       await this.#enter();
       try {
         await request();
+      } catch (error) {
+        status.underway(part, 0);
+        throw error;
       } finally {
         this.#leave();
       }
     }, mayPass());
     patience.succeeded();
     acknowledged.add(part);
-    status.change({ done: acknowledged.bytes });
+    status.landed(part, acknowledged.bytes);
   }
 
   async #enter(): Promise<void> {

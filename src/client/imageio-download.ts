@@ -115,7 +115,7 @@ class ImageioDownload {
       if (buffer === undefined) return;
       if (cut.kind === 'hole') await this.#hole(cut.range, buffer);
       else await this.#data(cut.range, buffer.subarray(0, cut.range.length));
-      this.#status.change({ done: this.#fetched + this.#kept + this.#holes });
+      this.#status.landed(cut.range, this.#fetched + this.#kept + this.#holes);
     });
     const verified = await this.#verify();
     const treeDigest = await this.#leafTable.treeDigest(size, hashing);
@@ -205,7 +205,6 @@ class ImageioDownload {
       }
       done += arrived;
     }
-    this.#status.underway(range, 0);
   }
 
   /** The image as something to cut; without extents all of it is data. */

@@ -162,7 +162,9 @@ export class ImageioImage {
     try {
       const headers = { ...(body === undefined ? {} : { 'content-type': 'application/json' }) };
       const answer = await fetch(url, { method, headers, signal, ...(body === undefined ? {} : { body }) });
-      return { status: answer.status, body: await answer.text(), allow: answer.headers.get('allow') };
+      const { headers: told, status } = answer;
+      const [allow, contentRange] = [told.get('allow'), told.get('content-range')];
+      return { status, body: await answer.text(), allow, contentRange };
     } catch (error) {
       signal.throwIfAborted();
       throw errorOfSilence(this.where, error);

@@ -35,10 +35,20 @@ export class ImageioStatus {
 
   /** What of one request is on its way; 0 takes it off the list. */
   underway(request: object, bytes: number): void {
-    if (bytes === 0) this.#underway.delete(request);
-    else this.#underway.set(request, bytes);
+    if (bytes > 0) this.#underway.set(request, bytes);
+    else if (!this.#underway.delete(request)) return;
+    this.change({ underway: this.#sum() });
+  }
+
+  /** What was on its way counts now; told at once, so that nothing seems to go back. */
+  landed(request: object, done: number): void {
+    this.#underway.delete(request);
+    this.change({ done, underway: this.#sum() });
+  }
+
+  #sum(): number {
     let sum = 0;
     for (const each of this.#underway.values()) sum += each;
-    this.change({ underway: sum });
+    return sum;
   }
 }

@@ -135,7 +135,7 @@ class ImageioUpload {
       if (!isHawserError(error, 'out-of-range')) throw error;
       throw new HawserError(
         'too-large',
-        `The source has ${source.size} bytes, and the ticket allows ${offer.size === undefined ? 'fewer' : 'fewer than that'}. Nothing was sent.`,
+        `The source has ${source.size} bytes, and the ticket allows ${error.details.allowed ?? 'fewer'}. Nothing was sent.`,
         { cause: error, details: { next: 'Ask for a ticket of at least that size.', size: source.size } },
       );
     }

@@ -52,18 +52,25 @@ export const checksumAnswer = z.object({ checksum: z.string() });
 export interface WireAnswer {
   readonly status: number;
   readonly body: string;
+  /** The header of that name; a 416 tells in it how far the ticket goes. */
+  readonly contentRange?: string | null;
 }
 
 const DENIED = /^You are not allowed to access this resource: */;
 
 /** The error that an answer of the wire stands for; never with the ticket's id. `status` is in its details. */
-export function errorOfWire({ status, body }: WireAnswer, { shown }: TransferUrl): HawserError {
+export function errorOfWire({ status, body, contentRange }: WireAnswer, { shown }: TransferUrl): HawserError {
   const said = body.replace(/\s+/g, ' ').trim().slice(0, 200);
   if (status === 403) return deniedError(said.replace(DENIED, ''), shown);
   const code = codes[status] ?? (status >= 500 ? 'store-failed' : 'bad-request');
   const quoted = said === '' || said.startsWith('<') ? '' : `: "${said}"`;
+  const allowed = /^bytes \*\/(\d+)$/.exec(contentRange ?? '')?.[1];
   return new HawserError(code, `${shown} answered ${status}${quoted}.`, {
-    details: { status, ...(status === 404 ? { next: 'Check the URL: it is https://HOST:54322/images/TICKET.' } : {}) },
+    details: {
+      status,
+      ...(allowed === undefined ? {} : { allowed }),
+      ...(status === 404 ? { next: 'Check the URL: it is https://HOST:54322/images/TICKET.' } : {}),
+    },
   });
 }
 

@@ -239,7 +239,10 @@ describe('up', () => {
     const old = randomBytes(SIZE - 1);
     const small = await behind(old);
     const error = await upload(source, `${stage.http}/images/${small.id}`).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'too-large', message: expect.stringContaining(String(SIZE)) });
+    expect(error).toMatchObject({
+      code: 'too-large',
+      message: expect.stringContaining(`${SIZE} bytes, and the ticket allows ${SIZE - 1}.`),
+    });
     expect((await readFile(small.path)).equals(old)).toBe(true);
     const read = await behind(old, { ops: ['read'] });
     expect(await codeOf(upload(source, `${stage.http}/images/${read.id}`))).toBe('forbidden');

@@ -81,6 +81,8 @@ function greet({ addresses, adminTokenPath, page }: Greeted): void {
   // npm start runs in a checkout, where the command is not on anybody's PATH.
   const command = process.env.npm_lifecycle_event === undefined ? 'hawser' : 'bin/hawser';
   print(`Upload from here: ${command} upload FILE NAME`);
+  const tickets = addresses.imageioHttps ?? addresses.imageioHttp ?? addresses.imageioUnix;
+  if (tickets !== undefined) print(`oVirt tickets at ${tickets}: ${command} ticket add FILE`);
 }
 
 /** The configuration that counts for this command line. */

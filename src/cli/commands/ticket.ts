@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { type NewTicket, TicketControl, type TicketInfo } from '../../client/imageio-tickets.ts';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, isHawserError } from '../../core/errors.ts';
 import { dataDirOf } from '../data-dir.ts';
 import { readAddresses } from '../local-addresses.ts';
 import { HttpConnection } from '../node/http-connection.ts';
 import { type GlobalOptions, note, outWidth, print, printJson } from '../terminal.ts';
 import { formatBytes, formatSeconds, printable, table } from '../text.ts';
+import { openTicketImage } from '../ticket-image.ts';
 
 export interface TicketOptions extends GlobalOptions {
   readonly control?: string;
@@ -33,9 +34,10 @@ export async function addTicket(file: string, options: AddTicketOptions): Promis
   }
   const uuid = randomUUID();
   const { format } = options;
-  const ticket: NewTicket = {
+  const size = nbd ? options.size : await sizeOf(path, options);
+  const asked: NewTicket = {
     uuid,
-    size: nbd ? mustSay(options.size) : await sizeOf(path, options),
+    size: size ?? Number.MAX_SAFE_INTEGER,
     url: nbd ? file : `file://${path}`,
     ops: [options.readOnly === true ? 'read' : 'write'],
     timeout: options.timeout,
@@ -43,8 +45,10 @@ export async function addTicket(file: string, options: AddTicketOptions): Promis
     ...(nbd ? {} : { filename: basename(path) }),
     ...(format === undefined ? {} : { format, backing_chain: options.backingChain === true }),
   };
-  await control.tickets.add(ticket);
+  await control.tickets.add(asked);
   const urls = urlsOf(uuid, control.addresses);
+  const ticket = size === undefined ? { ...asked, size: await sizeInside(control, asked, urls, options) } : asked;
+  if (size === undefined) await control.tickets.add(ticket);
   if (options.json === true) return printJson({ ticket: uuid, size: ticket.size, urls });
   const [first = uuid, ...others] = urls;
   const right = options.readOnly === true ? 'read' : 'read and write';
@@ -70,7 +74,7 @@ export async function listTickets(options: TicketOptions): Promise<void> {
     ticket.transferred === undefined ? '' : formatBytes(ticket.transferred),
     stateOf(ticket),
     endOf(ticket),
-    placeOf(ticket),
+    placeOf(ticket).replace(/^.*\/(?=.)/, ''),
   ]);
   print(table(['ID', 'OPS', 'SIZE', 'MOVED', 'STATE', 'ENDS IN', 'OF'], rows, outWidth()));
 }
@@ -157,7 +161,9 @@ async function find(control: TicketControl, text: string): Promise<TicketInfo> {
   return exact ?? fitting[0] ?? (await control.show(text));
 }
 
-async function sizeOf(path: string, { create = false, size }: AddTicketOptions): Promise<number> {
+/** undefined: only who opens it knows. */
+async function sizeOf(path: string, options: AddTicketOptions): Promise<number | undefined> {
+  const { create = false, format, size } = options;
   const there = await stat(path).catch(() => undefined);
   if (there === undefined && create) {
     const bytes = mustSay(size);
@@ -170,13 +176,34 @@ async function sizeOf(path: string, { create = false, size }: AddTicketOptions):
       details: { next: 'Make it: --create --size 10G.' },
     });
   }
-  if (size !== undefined) return size;
+  if (size !== undefined || (format !== undefined && format !== 'raw')) return size;
   if (there.isBlockDevice()) {
     const { openLocalFile } = await import('../node/file-source.ts');
     await using device = await openLocalFile(path);
     return device.size;
   }
   return there.size;
+}
+
+/** How large a ticket is that was let open whatever there is; one that opens nothing is taken back. */
+async function sizeInside(
+  { tickets }: Control,
+  { uuid }: NewTicket,
+  [url]: readonly string[],
+  options: GlobalOptions,
+): Promise<number> {
+  try {
+    if (url === undefined) return mustSay(undefined);
+    using opened = await openTicketImage(url, options, AbortSignal.timeout(60_000));
+    return opened.offer.size ?? mustSay(undefined);
+  } catch (error) {
+    await tickets.remove(uuid).catch(() => undefined);
+    if (!isHawserError(error, 'store-failed')) throw error;
+    throw new HawserError('store-failed', 'The server cannot open it as that; its log says why.', {
+      cause: error,
+      details: { next: 'Check the format. What stands on other files needs --backing-chain.' },
+    });
+  }
 }
 
 function mustSay(size: number | undefined): number {
@@ -199,7 +226,8 @@ function stateOf(ticket: TicketInfo): string {
 
 function endOf(ticket: TicketInfo): string {
   const left = secondsLeft(ticket);
-  return left === undefined ? '' : formatSeconds(left);
+  if (left === undefined) return '';
+  return left >= 3600 || left < 120 ? formatSeconds(left) : `${Math.round(left / 60)} min`;
 }
 
 function secondsLeft({ expires_at: end }: TicketInfo): number | undefined {
