@@ -23,6 +23,8 @@ export interface Mover {
 export interface MoveRequest {
   /** Descriptor of a connected stream socket. */
   readonly socket: number;
+  /** Address of the TLS session that it is read through, which nobody else uses meanwhile (LentConnection). */
+  readonly tls?: bigint | undefined;
   /** Bytes of the body that had been read from the socket before; they come first. */
   readonly lead: Uint8Array;
   /** Descriptor of the file, written by position. */

@@ -134,7 +134,17 @@ class RunningMove {
     return new Promise((resolve) => {
       const recall = () => this.#recall();
       const move = mover.begin(
-        { socket: connection.fd, lead: connection.lead, file: file.fd, range, digests, skipsZeros, patience, slabs },
+        {
+          socket: connection.fd,
+          tls: connection.tls,
+          lead: connection.lead,
+          file: file.fd,
+          range,
+          digests,
+          skipsZeros,
+          patience,
+          slabs,
+        },
         {
           moved: (segments) => this.#moved(segments),
           ended: (how) => {

@@ -3,6 +3,7 @@ import { readSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 import { hashFilled, MoverSlab } from './mover-slab.js';
+import { readTls } from './mover-tls.js';
 
 const BLOCK = 1024 * 1024;
 const PROBE = 256;
@@ -16,6 +17,8 @@ const IN_A_ROW = 2;
 const WORTH_WAKING = 256 * 1024;
 /** A part of a block is written after so long, so that a slow client keeps no slab and loses little. */
 const PATIENCE_MS = 2000;
+/** openssl.ts */
+const TLS_READ_AHEAD = 128 * 1024;
 const LOOK_MS = 1000;
 /** Bounds how long the thread cannot be ended. */
 const LONGEST_POLL_MS = 200;
@@ -60,6 +63,7 @@ parentPort?.on('message', (message) => {
   moves.set(message.id, {
     id: message.id,
     socket: message.socket,
+    tls: message.tls,
     file: message.file,
     digests: message.digests,
     skipsZeros: message.skipsZeros,
@@ -75,6 +79,8 @@ parentPort?.on('message', (message) => {
     heardAt: performance.now(),
     wakesAt: 1,
     ready: false,
+    /** A TLS session may have bytes that are not in the connection any more. */
+    mayHaveMore: message.tls !== undefined,
     /** Written, and zeros: in order, until the first of them is hashed. */
     written: [],
     /** Ready to be told. */
@@ -124,7 +130,7 @@ function pollAll(asked, longest) {
   descriptors.writeInt32LE(wakeFd, 0);
   descriptors.writeInt32LE(POLLIN, 4);
   for (const [i, move] of asked.entries()) {
-    if (move.lead.length === 0) wakeFor(move, Math.min(WORTH_WAKING, move.end - move.next));
+    if (move.lead.length === 0) wakeFor(move, worthWaking(move));
     descriptors.writeInt32LE(move.socket, 8 * (i + 1));
     descriptors.writeInt32LE(POLLIN, 8 * (i + 1) + 4);
   }
@@ -133,7 +139,7 @@ function pollAll(asked, longest) {
   for (const move of moves.values()) move.ready = false;
   let found = false;
   for (const [i, move] of asked.entries()) {
-    move.ready = move.lead.length > 0 || descriptors.readInt16LE(8 * (i + 1) + 6) !== 0;
+    move.ready = move.lead.length > 0 || move.mayHaveMore || descriptors.readInt16LE(8 * (i + 1) + 6) !== 0;
     found ||= move.ready;
   }
   return found;
@@ -164,6 +170,12 @@ function hashSomething() {
 /** Slabs whose digests are waited for, the first of each move first. */
 function* waiting() {
   for (const { written } of moves.values()) for (const { slab } of written) if (slab !== undefined) yield slab;
+}
+
+/** What a TLS session has read ahead is not in the connection, and may be all but that. */
+function worthWaking({ tls, next, end }) {
+  const bytes = Math.min(WORTH_WAKING, end - next);
+  return tls === undefined ? bytes : Math.max(1, bytes - TLS_READ_AHEAD);
 }
 
 /** SO_RCVLOWAT. */
@@ -198,6 +210,10 @@ function fill(move, room) {
   if (got > 0) {
     into.set(move.lead.subarray(0, got));
     move.lead = move.lead.subarray(got);
+  } else if (move.tls !== undefined) {
+    got = readTls(move.tls, into);
+    move.mayHaveMore = got === room;
+    if (got === undefined || got === 0) return got;
   } else {
     got = Number(recv(move.socket, into, room, MSG_DONTWAIT));
     if (got < 0) {

@@ -84,6 +84,7 @@ export class SocketMover implements Mover, AsyncDisposable {
     threads.mover.postMessage({
       id,
       socket: request.socket,
+      tls: request.tls,
       file: request.file,
       range: request.range,
       digests: request.digests,
@@ -126,12 +127,7 @@ export class SocketMover implements Mover, AsyncDisposable {
     });
     const mover = start(
       './mover-worker.js',
-      {
-        wakeFd,
-        moverWaits,
-        since: since.buffer,
-        hashers: lines.map(({ asleep, port1 }) => ({ asleep, port: port1 })),
-      },
+      { wakeFd, moverWaits, since: since.buffer, hashers: lines.map(({ asleep, port1 }) => ({ asleep, port: port1 })) },
       lines.map(({ port1 }) => port1),
     );
     const hashers = lines.map(({ asleep, port2 }) =>

@@ -1,5 +1,6 @@
 import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';
+import { TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import { extentList } from '../../contract/api/image.ts';
 import type { ByteSource, LentConnection } from '../../core/bytes.ts';
@@ -8,6 +9,7 @@ import { type Range, rangeEnd } from '../../core/range.ts';
 import type { DistantCopy, ExtentPage, OpenPeer, PeerAddress } from '../../service/host/ports.ts';
 import { optionsForHost } from '../../tls/host-connections.ts';
 import { responseSource } from '../_http/response-source.ts';
+import { type ConnectPinned, PinnedConnections } from './pinned-connections.ts';
 
 /** A connection that brings no byte for so long is given up. */
 const STALL_MS = 30_000;
@@ -23,6 +25,8 @@ export interface PeerSettings {
   readonly passed: (bytes: number) => void;
   /** Lends the connection below an answer, where that can be done. */
   readonly lend?: (response: IncomingMessage) => LentConnection | undefined;
+  /** Makes connections whose TLS can be lent too. They are for data, once another connection has verified the certificate. */
+  readonly connectPinned?: ConnectPinned;
   readonly stallMs?: number;
 }
 
@@ -35,6 +39,8 @@ class PeerCopy implements DistantCopy {
   readonly #url: string;
   readonly #ticket: string;
   readonly #agent: http.Agent;
+  /** For data, once the certificate is verified. */
+  #pinned: PinnedConnections | undefined;
   readonly #settings: PeerSettings;
   readonly #stallMs: number;
   #etag: string | undefined;
@@ -91,6 +97,7 @@ class PeerCopy implements DistantCopy {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#unpin();
     this.#agent.destroy();
   }
 
@@ -104,7 +111,8 @@ class PeerCopy implements DistantCopy {
   #send(path: string, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<IncomingMessage> {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const protocol = this.#url.startsWith('https:') ? https : http;
-    const request = protocol.get(`${this.#url}${path}`, { agent: this.#agent, headers, signal });
+    const pinned = headers.range === undefined ? undefined : this.#pinned;
+    const request = protocol.get(`${this.#url}${path}`, { agent: pinned ?? this.#agent, headers, signal });
     const silent = setTimeout(() => request.destroy(away(undefined)), this.#stallMs).unref();
     const began = performance.now();
     request.on('socket', (socket) => {
@@ -113,9 +121,35 @@ class PeerCopy implements DistantCopy {
         this.#roundTrip = Math.min(this.#roundTrip, performance.now() - began);
       });
     });
-    request.on('response', resolve);
-    request.on('error', (cause) => reject(signal.aborted ? signal.reason : away(cause)));
+    let answered = false;
+    request.on('response', (response) => {
+      answered = true;
+      this.#pin(response.socket);
+      resolve(response);
+    });
+    request.on('error', (cause) => {
+      if (!answered && pinned !== undefined && pinned === this.#pinned) this.#lookAgain();
+      reject(signal.aborted ? signal.reason : away(cause));
+    });
     return promise.finally(() => clearTimeout(silent));
+  }
+
+  #pin(socket: unknown): void {
+    const { connectPinned } = this.#settings;
+    if (this.#pinned !== undefined || connectPinned === undefined || !(socket instanceof TLSSocket)) return;
+    const certificate = socket.authorized ? socket.getPeerX509Certificate()?.raw : undefined;
+    if (certificate !== undefined) this.#pinned = new PinnedConnections(connectPinned, certificate);
+  }
+
+  /** It may have another certificate now: the next request makes a connection and verifies it. */
+  #lookAgain(): void {
+    this.#unpin();
+    for (const socket of Object.values(this.#agent.freeSockets).flat()) socket?.destroy();
+  }
+
+  #unpin(): void {
+    this.#pinned?.destroy();
+    this.#pinned = undefined;
   }
 
   async #whole(response: IncomingMessage, signal: AbortSignal): Promise<Buffer> {

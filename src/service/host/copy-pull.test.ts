@@ -246,6 +246,7 @@ test('over TLS the certificate is verified with the CA that control gave, and wi
   expect(await to.until(ref, ended)).toMatchObject({ pull: 'failed', problem: { code: 'unavailable' } });
   await to.pull(ref, { ...source, ca: tls.cert });
   await mustBeWhole(to, ref);
+  expect(to.moved()).toBe(DATA - MiB);
   await rm(folder, { recursive: true });
 });
 
