@@ -1,11 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RangeSet } from '../../src/core/range.ts';
 import { call } from './imageio-stage.ts';
@@ -127,3 +129,56 @@ test('killed again and again in the middle of an upload: no wrong byte, progress
   await serve();
   expect((await control('GET', `/tickets/${id}`)).status).toBe(404);
 });
+
+test('our client goes on through kill -9 of the server, and after Ctrl-C with the same command', async () => {
+  const [source, path] = [join(folder, 'source.raw'), join(folder, 'images', 'image.raw')];
+  const size = 384 * MiB;
+  await writeFile(source, '');
+  await promisify(execFile)('dd', ['if=/dev/urandom', `of=${source}`, 'bs=1M', 'count=384', 'status=none']);
+  await writeFile(path, '');
+  await serve();
+  const id = randomUUID();
+  const ticket = { uuid: id, size, url: `file://${path}`, timeout: 300, ops: ['write'], sparse: true };
+  expect((await control('PUT', `/tickets/${id}`, JSON.stringify(ticket))).status).toBe(200);
+  const upload = () => hawser('upload', source, `unix:${join(folder, 'data.sock')}:/images/${id}`, '--json');
+
+  const stopped = upload();
+  await until(path, 64 * MiB);
+  stopped.process.kill('SIGINT');
+  const first = await stopped.done;
+  expect(first).toMatchObject({ code: 130, last: { event: 'interrupted', resumable: true } });
+
+  const outlasting = upload();
+  await until(path, 192 * MiB);
+  await end('SIGKILL');
+  await serve();
+  const second = await outlasting.done;
+  expect(second).toMatchObject({ code: 0, last: { event: 'done', verified: true, size } });
+  const { keptBytes = 0, sentBytes = 0 } = second.last;
+  expect(keptBytes).toBeGreaterThan(32 * MiB);
+  expect(keptBytes + sentBytes).toBe(size);
+  await promisify(execFile)('cmp', [source, path]);
+});
+
+/** So many bytes have been written there. */
+async function until(path: string, bytes: number): Promise<void> {
+  while ((await stat(path)).blocks * 512 < bytes) await delay(5);
+}
+
+interface Running {
+  readonly process: ChildProcess;
+  readonly done: Promise<{ readonly code: number | null; readonly last: Readonly<Record<string, number>> }>;
+}
+
+function hawser(...args: string[]): Running {
+  const process_ = spawn(join(root, 'bin/hawser'), args, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [process_.stdout, process_.stderr])
+    stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  const done = once(process_, 'close').then(([code]) => {
+    const last = said.trim().split('\n').at(-1) ?? '';
+    if (!last.startsWith('{')) throw new Error(said);
+    return { code, last: JSON.parse(last) };
+  });
+  return { process: process_, done };
+}
