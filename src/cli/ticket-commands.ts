@@ -10,7 +10,10 @@ export function ticketCommands(program: Command, globals: Globals): void {
     .command('ticket')
     .description('make, list, extend and remove oVirt tickets for files and devices of this host');
   const one = (name: string, description: string) =>
-    withControl(ticket.command(name).description(description)).argument('<ticket>', 'id, or the beginning of one');
+    withControl(ticket.command(name).description(description)).argument(
+      '<ticket>',
+      'id, the beginning of one, or its transfer URL',
+    );
   withControl(ticket.command('add'))
     .description('make a ticket; prints its transfer URL')
     .argument('<file>', 'file or block device below imageio.roots, or an nbd: URL')

@@ -10,6 +10,7 @@ import { HttpConnection } from '../../src/cli/node/http-connection.ts';
 import { NodeTransport } from '../../src/cli/node/node-transport.ts';
 import { downloadFromImageio, imageioSize } from '../../src/client/imageio-download.ts';
 import { ImageioImage } from '../../src/client/imageio-image.ts';
+import type { ImageioProgress } from '../../src/client/imageio-progress.ts';
 import { type ImageioUploadOptions, uploadToImageio } from '../../src/client/imageio-upload.ts';
 import { parseTransferUrl } from '../../src/client/imageio-words.ts';
 import { systemClock } from '../../src/client/system-clock.ts';
@@ -70,14 +71,14 @@ function upload(path: string, url: string, more: Partial<ImageioUploadOptions> =
   );
 }
 
-function download(url: string, path: string, signal = never()) {
+function download(url: string, path: string, signal = never(), onProgress = (_: ImageioProgress) => {}) {
   return connected(
     url,
     async (image) => {
       const offer = await image.offer();
       const size = await imageioSize(image, offer);
       await using sink = await openFileSink(path, size);
-      const common = { hashing, clock: systemClock, signal, parallel: 4 };
+      const common = { hashing, clock: systemClock, signal, parallel: 4, onProgress };
       return await downloadFromImageio({ image, offer, size, sink, ...common });
     },
     signal,
@@ -367,6 +368,45 @@ describe('down', () => {
       expect((await download(`${base}/images/${id}`, out)).verified).toBe(true);
     });
     expect((await readFile(out)).equals(content)).toBe(true);
+  });
+
+  test('an image that is written meanwhile is not taken for fetched', async () => {
+    const content = randomBytes(24 * MiB);
+    const { path, id } = await behind(content, { ops: ['read'] });
+    let wrote: Promise<void> | undefined;
+    const write = async () => {
+      await using file = await open(path, 'r+');
+      await file.write(Buffer.from('other'), 0, 5, 23 * MiB);
+    };
+    const onProgress = ({ done }: ImageioProgress) => {
+      if (done > 0) wrote ??= write();
+    };
+    const code = await codeOf(download(`${stage.http}/images/${id}`, temporary(), never(), onProgress));
+    expect(['source-changed', 'corrupt']).toContain(code);
+    await wrote;
+  });
+
+  test('progress never goes back within a phase, up and down', async () => {
+    const source = await sparseFile([[0, randomBytes(20 * MiB)]], 30 * MiB);
+    const { id } = await behind(30 * MiB);
+    const seen: ImageioProgress[] = [];
+    const note = (progress: ImageioProgress) => void seen.push(progress);
+    await upload(source, `${stage.http}/images/${id}`, { onProgress: note });
+    await download(`${stage.http}/images/${id}`, temporary(), never(), note);
+    for (const [i, now] of seen.entries()) {
+      const before = seen[i - 1];
+      if (before === undefined || before.phase !== now.phase) continue;
+      expect(now.done + now.underway, now.phase).toBeGreaterThanOrEqual(before.done + before.underway);
+      expect(now.done + now.underway).toBeLessThanOrEqual(now.total);
+    }
+    expect([...new Set(seen.map(({ phase }) => phase))]).toEqual([
+      'comparing',
+      'sending',
+      'flushing',
+      'verifying',
+      'done',
+      'fetching',
+    ]);
   });
 
   test('without extents and checksum it is fetched whole, and nothing is called verified', async () => {

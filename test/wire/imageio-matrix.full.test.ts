@@ -273,7 +273,7 @@ describe('our client', () => {
     const shown = JSON.parse((await hawser('ticket', 'show', id.slice(0, 6), '--json', ...control)).stdout);
     expect(shown).toMatchObject({ uuid: id, timeout: 3600, sparse: true });
     expect(Date.parse(shown.expires_at) - Date.now()).toBeLessThan(91_000);
-    expect((await hawser('ticket', 'rm', id.slice(0, 6), ...control)).code).toBe(0);
+    expect((await hawser('ticket', 'rm', `${stage.http}/images/${id}`, ...control)).code).toBe(0);
     const gone = await hawser('upload', source, `${stage.http}/images/${id}`);
     expect([gone.code, gone.stderr]).toEqual([3, expect.not.stringContaining(id)]);
     expect((await hawser('ticket', 'show', id, ...control)).code).toBe(3);

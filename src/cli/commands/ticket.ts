@@ -149,8 +149,9 @@ async function openControl({ control, dataDir }: TicketOptions): Promise<Control
   };
 }
 
-/** By its id or the beginning of one, where the server has a list. */
-async function find(control: TicketControl, text: string): Promise<TicketInfo> {
+/** By its id, the beginning of one where the server has a list, or its transfer URL. */
+async function find(control: TicketControl, given: string): Promise<TicketInfo> {
+  const text = given.replace(/^.*\/images\//, '');
   const all = text.length < 4 ? [] : ((await control.list()) ?? []);
   const fitting = all.filter(({ uuid }) => uuid.startsWith(text));
   const exact = fitting.find(({ uuid }) => uuid === text);
