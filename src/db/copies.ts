@@ -90,23 +90,31 @@ function leaving(db: Kysely<Tables>): Pick<CopyRecords, 'leaving' | 'known'> {
   };
 }
 
-function checks(db: Kysely<Tables>): Pick<CopyRecords, 'away' | 'toCheck' | 'setChecked' | 'setAbsent'> {
+function checks(db: Kysely<Tables>): Pick<CopyRecords, 'now' | 'away' | 'toCheck' | 'setChecked' | 'setAbsent'> {
   return {
-    away: async (before, limit) => {
+    now: async () => {
+      const { rows } = await sql<{ now: Date }>`select date_trunc('milliseconds', now()) as now`.execute(db);
+      const [row] = rows;
+      if (row === undefined) throw new Error('select now() gave no row');
+      return row.now;
+    },
+    away: async (seconds, limit) => {
       const rows = await copyQuery(db)
         .where('c.state', '=', 'ready')
         .where('h.online', '=', false)
-        .where('h.seen_at', '<', before)
+        .where('h.seen_at', '<', sql<Date>`now() - make_interval(secs => ${seconds})`)
         .limit(limit)
         .execute();
       return rows.map(copyOf);
     },
-    toCheck: async (hostId, before, limit) => {
+    toCheck: async (hostId, { before, at }, limit) => {
       const rows = await copyQuery(db)
         .clearOrderBy()
         .where('s.host_id', '=', hostId)
         .where(sql<boolean>`(c.state in ('ready', 'unknown') or (c.state = 'failed' and c.absent))`)
-        .where((of) => of.or([of('c.checked_at', 'is', null), of('c.checked_at', '<', before)]))
+        .where((of) =>
+          of.or([of('c.checked_at', 'is', null), of('c.checked_at', '<', before), of('c.checked_at', '>', at)]),
+        )
         .select('ci.state as image_state')
         .orderBy('c.checked_at', (order) => order.asc().nullsFirst())
         .limit(limit)

@@ -62,10 +62,10 @@ function reads(db: Kysely<Tables>): Pick<UploadRecords, Reads> {
       const rows = await (hostId === undefined ? some : some.where('s.host_id', '=', hostId)).execute();
       return rows.map(uploadOf);
     },
-    expired: async (at) => {
+    expired: async () => {
       const rows = await named(db)
         .where('u.state', 'in', ['open', 'paused'])
-        .where('u.expires_at', '<', at)
+        .where('u.expires_at', '<', sql<Date>`now()`)
         .limit(1000)
         .execute();
       return rows.map(uploadOf);
@@ -86,13 +86,13 @@ function pulls(db: Kysely<Tables>): Pick<UploadRecords, 'duePulls' | 'awayPulls'
         .execute();
       return rows.map(uploadOf);
     },
-    awayPulls: async (before, limit) => {
+    awayPulls: async (seconds, limit) => {
       const rows = await named(db)
         .innerJoin('hosts as away', 'away.id', 's.host_id')
         .where('u.purpose', '=', 'copy')
         .where('u.state', 'in', ['open', 'finishing'])
         .where('away.online', '=', false)
-        .where('away.seen_at', '<', before)
+        .where('away.seen_at', '<', sql<Date>`now() - make_interval(secs => ${seconds})`)
         .limit(limit)
         .execute();
       return rows.map(uploadOf);

@@ -110,7 +110,8 @@ test('a failed clone is made again from its source; an upload is never fetched a
   const begun = await uploads.begin(alice, { name: 'u', size: 5, format: 'raw' });
   await uploads.cancel(alice, begun.id);
   agent.copies.clear();
-  ready.later(3600);
+  ready.later(16);
+  await postgres.query(open.name, 'update copies set checked_at = null');
   await imageIs(ready, source.id, is('failed'));
   await expect(copies.fetch(alice, source.id)).rejects.toMatchObject({
     code: 'conflict',
@@ -155,8 +156,9 @@ test('a copy whose file was gone and came back stayed failed: it is compared, an
   await using ready = await testControl(open, [agent], {}, { copies: { recheckSeconds: 100 } });
   const { id, copies } = await uploaded(ready, agent);
   const key = copies[0]?.key ?? '';
-  const look = () => {
+  const look = async () => {
     ready.later(101);
+    await postgres.query(open.name, `update copies set checked_at = checked_at - interval '101 s'`);
     return ready.control.tick();
   };
   agent.copies.delete(key);

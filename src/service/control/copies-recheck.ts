@@ -9,17 +9,21 @@ import { verifyCopy } from './work.ts';
 
 const MOST = 1000;
 
+export interface Recheck {
+  readonly hostId: string;
+  readonly before: Date;
+  readonly at: Date;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Looks at the Copies of a host that were not looked at since `before`: whether they are there, and as they
- * were when they were sealed. False when the agent could not be asked.
+ * Looks at the Copies of a host that were not looked at since `before` (at the latest `at`, which is now by the
+ * database): whether they are there, and as they were when they were sealed. False when the agent could not be asked.
  */
-export async function recheckHost(
-  context: Context,
-  { hostId, before, signal }: { readonly hostId: string; readonly before: Date; readonly signal: AbortSignal },
-): Promise<boolean> {
-  const { db, agents, now } = context;
+export async function recheckHost(context: Context, { hostId, before, at, signal }: Recheck): Promise<boolean> {
+  const { db, agents } = context;
   for (;;) {
-    const copies = await db.copies.toCheck(hostId, before, MOST);
+    const copies = await db.copies.toCheck(hostId, { before, at }, MOST);
     if (copies.length === 0) return true;
     const asked = copies.map(({ storeId, key }) => ({ storeId, key }));
     let reports: readonly CopyReport[];
@@ -33,11 +37,9 @@ export async function recheckHost(
       const report = reports[index];
       if (report !== undefined) await judge(context, copy, report);
     }
-    await db.copies.setChecked(
-      copies.map((copy) => copy.id),
-      // Later than `before` even when that is this very moment: each is looked at once.
-      new Date(Math.max(now().getTime(), before.getTime())),
-    );
+    // Not before `before`: each is looked at once.
+    const ids = copies.map((copy) => copy.id);
+    await db.copies.setChecked(ids, at);
     if (copies.length < MOST) return true;
   }
 }

@@ -103,9 +103,9 @@ export class Upkeep {
 
   /** Of Copies on hosts that have been silent for long nothing may be concluded; they are made elsewhere. */
   async #away(): Promise<void> {
-    const { db, now, config, changes, log } = this.#context;
-    const before = new Date(now().getTime() - config.copies.awaySeconds * 1000);
-    for (const copy of await db.copies.away(before, 1000)) {
+    const { db, config, changes, log } = this.#context;
+    const { awaySeconds } = config.copies;
+    for (const copy of await db.copies.away(awaySeconds, 1000)) {
       const status = `The host ${copy.hostName} does not answer.`;
       const gone = await db.transaction(async (tx) => {
         await tx.images.lock(copy.imageId);
@@ -116,19 +116,20 @@ export class Upkeep {
       changes.touch('image', copy.imageId);
       touchPlace(this.#context, copy);
     }
-    for (const upload of await db.uploads.awayPulls(before, PAGE)) {
+    for (const upload of await db.uploads.awayPulls(awaySeconds, PAGE)) {
       await this.#each(upload.imageId, () => giveUpAway(this.#context, upload));
     }
   }
 
   async #recheck(): Promise<void> {
-    const { agents, config, now, db } = this.#context;
-    const usual = new Date(now().getTime() - config.copies.recheckSeconds * 1000);
+    const { agents, config, db } = this.#context;
+    const at = await db.copies.now();
+    const usual = new Date(at.getTime() - config.copies.recheckSeconds * 1000);
     const hosts = new Set((await db.stores.list()).map((store) => store.hostId));
     for (const hostId of hosts) {
       if (!agents.has(hostId)) continue;
-      const before = this.#back.delete(hostId) ? now() : usual;
-      const done = await recheckHost(this.#context, { hostId, before, signal: this.#ending.signal });
+      const before = this.#back.delete(hostId) ? at : usual;
+      const done = await recheckHost(this.#context, { hostId, before, at, signal: this.#ending.signal });
       if (!done) this.#back.add(hostId);
     }
   }

@@ -100,6 +100,16 @@ class Stage implements AsyncDisposable {
     );
   }
 
+  /** As if no Copy had been looked at for so long. */
+  async unseen(seconds: number): Promise<void> {
+    this.test.later(seconds);
+    await this.query(`update copies set checked_at = checked_at - interval '${seconds} s'`);
+  }
+
+  query(statement: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    return postgres.query(this.#open.name, statement);
+  }
+
   storeId(name: string): string {
     const store = this.agents.flatMap((agent) => agent.stores).find((one) => one.name === name);
     return store?.storeId ?? '';
@@ -335,13 +345,13 @@ test('a file that is gone is noticed and made again; the last one fails its imag
   agent.copies.delete(first.key);
   await stage.rounds();
   expect(on(await stage.image(id), 'b').id).toBe(first.id);
-  stage.test.later(101);
+  await stage.unseen(101);
   const repaired = await stage.image(id, (image) => ready(2)(image) && on(image, 'b').id !== first.id);
   expect(lie(repaired)).toEqual(['a ready', 'b ready']);
 
   agent.pulls = 'wait';
   agent.copies.clear();
-  stage.test.later(101);
+  await stage.unseen(101);
   const lost = await stage.image(id, (image) => image.state === 'failed');
   expect(lost.status).toMatch(/in store "[ab]" of host "one" is gone/);
   expect(lost.status).toMatch(/upload the image again/);
@@ -354,13 +364,27 @@ test('a file that is gone is noticed and made again; the last one fails its imag
   expect(lie(await stage.image(id, ready(2)))).toEqual(['a ready', 'b ready']);
 });
 
+test('a copy that a control with a clock ahead had looked at was left alone until that time came', async () => {
+  const agent = host('one', 'a', 'b');
+  await using stage = await Stage.set([agent], { recheckSeconds: 100 });
+  const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+  const gone = on(await stage.image(id, ready(2)), 'b');
+  await stage.query(`update copies set checked_at = now() + interval '10 years'`);
+  agent.copies.delete(gone.key);
+  stage.test.later(16);
+  await stage.image(id, (image) => ready(2)(image) && on(image, 'b').id !== gone.id);
+  expect(
+    await stage.query(`select 1 from copies where state = 'ready' and checked_at > now() + interval '1 day'`),
+  ).toEqual([]);
+});
+
 test('a copy that was touched is compared before it counts again: good with its new fingerprint, or damaged and repaired', async () => {
   const agent = host('one', 'a', 'b');
   await using stage = await Stage.set([agent], { recheckSeconds: 100 });
   const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
   const touched = on(await stage.image(id, ready(2)), 'b');
   agent.touched.set(touched.key, 'g');
-  stage.test.later(101);
+  await stage.unseen(101);
   await stage.image(id, (image) => on(image, 'b').state === 'unknown');
   const verify = await stage.task('verify', (task) => task.state === 'RUNNING');
   const ends = (damaged: readonly unknown[]) => {
@@ -373,7 +397,7 @@ test('a copy that was touched is compared before it counts again: good with its 
   expect((await stage.control.tasks.get(alice, verify.id)).state).toBe('SUCCESS');
 
   agent.touched.set(touched.key, 'h');
-  stage.test.later(101);
+  await stage.unseen(101);
   await stage.image(id, (image) => on(image, 'b').state === 'unknown');
   await stage.until(() => agent.work.size > 0);
   agent.pulls = 'wait';
@@ -473,7 +497,7 @@ test('a download whose digest is another one fails; one that lost all its copies
   const first = await stage.image(made.id, (image) => image.state === 'ready');
   agent.pulls = 'wait';
   agent.copies.clear();
-  stage.test.later(101);
+  await stage.unseen(101);
   const lost = await stage.image(made.id, (image) => image.state === 'in-progress');
   expect(lost.taskId).not.toBe(first.taskId);
   const upload = await stage.control.uploads.get(alice, lost.uploadId ?? '');
@@ -488,7 +512,7 @@ test('a download whose digest is another one fails; one that lost all its copies
   expect(treeOf(again)).toEqual(treeOf(first));
 
   agent.copies.clear();
-  stage.test.later(101);
+  await stage.unseen(101);
   await stage.image(made.id, (image) => image.state === 'in-progress');
   const other = (await stage.image(made.id)).uploadId ?? '';
   await stage.until(() => agent.uploads.has(other));

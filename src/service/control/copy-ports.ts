@@ -22,10 +22,19 @@ export interface CopyRecords {
   lostDownloads(limit: number): Promise<readonly string[]>;
   /** Ids of the Copies of an Image that a live Task reads or that another Copy is made from now. */
   inUse(imageId: string): Promise<ReadonlySet<string>>;
-  /** Ready ones on hosts that were not heard of since `before`. */
-  away(before: Date, limit: number): Promise<readonly Copy[]>;
-  /** Ready and unknown ones on a host, and those whose file was gone, that were not looked at since `before`, longest ago first. */
-  toCheck(hostId: string, before: Date, limit: number): Promise<readonly CopyToCheck[]>;
+  /** The database's time: that of one control may be wrong, and others must not suffer from what it wrote. */
+  now(): Promise<Date>;
+  /** Ready ones on hosts that were not heard of for so long. */
+  away(seconds: number, limit: number): Promise<readonly Copy[]>;
+  /**
+   * Ready and unknown ones on a host, and those whose file was gone, that were not looked at since `before`, longest ago
+   * first; also those that were looked at after `at`, which is now: whoever wrote that had a wrong clock.
+   */
+  toCheck(
+    hostId: string,
+    since: { readonly before: Date; readonly at: Date },
+    limit: number,
+  ): Promise<readonly CopyToCheck[]>;
   setChecked(ids: readonly string[], at: Date): Promise<void>;
   /** Whether it failed because its file was not there. */
   setAbsent(id: string, absent: boolean): Promise<void>;

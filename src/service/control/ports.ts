@@ -148,8 +148,8 @@ export interface UploadRecords {
   liveOf(imageId: string): Promise<readonly UploadRow[]>;
   /** Open ones that this host's agent fetches by itself and whose time to be tried (again) has come. */
   duePulls(hostId: string, at: Date): Promise<readonly UploadRow[]>;
-  /** Further Copies, open or finishing, that are fetched by hosts which were not heard of since `before`. */
-  awayPulls(before: Date, limit: number): Promise<readonly UploadRow[]>;
+  /** Further Copies, open or finishing, that are fetched by hosts which were not heard of for so long. */
+  awayPulls(seconds: number, limit: number): Promise<readonly UploadRow[]>;
   /** How many further Copies each host is fetching. */
   copyPulls(): Promise<ReadonlyMap<string, number>>;
   setFrom(id: string, copyId: string | null): Promise<void>;
@@ -159,8 +159,8 @@ export interface UploadRecords {
   /** Takes the new numbers; when bytes came, its deadline starts anew. */
   setProgress(id: string, progress: UploadProgress): Promise<void>;
   withDuty(hostId?: string): Promise<readonly UploadRow[]>;
-  /** Open or paused ones whose deadline lies before `at`. */
-  expired(at: Date): Promise<readonly UploadRow[]>;
+  /** Open or paused ones whose deadline has passed. */
+  expired(): Promise<readonly UploadRow[]>;
   /**
    * Binds the key to this Upload, or says what it is bound to. Waits for another transaction that
    * does the same.
