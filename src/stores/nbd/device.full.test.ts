@@ -212,6 +212,31 @@ testWith('nbdkit', 'nbdcopy')('nbdinfo and nbdcopy see what we wrote', async () 
   expect((await readFile(join(folder, 'copy'))).equals(wanted)).toBe(true);
 });
 
+testWith('nbdkit', 'nbdcopy')('more connections while many calls are under way, and only then', async () => {
+  const folder = await newFolder();
+  const socket = join(folder, 's');
+  const log = join(folder, 'log');
+  const filters = ['--filter=multi-conn', '--filter=log', 'memory', 'size=64M', `logfile=${log}`];
+  await serving(folder, 'nbdkit', '-f', '-U', socket, '-P', join(folder, 'pid'), ...filters);
+  const address: NbdAddress = { kind: 'unix', path: socket };
+  const bytes = randomBytes(64 * 2 ** 20);
+  const piece = (i: number) => bytes.subarray(i * 2 ** 20, (i + 1) * 2 ** 20);
+  const connections = async () => (await readFile(log, 'utf8')).match(/ Connect /g)?.length ?? 0;
+  await using device = await openNbdDevice({ address });
+  for (let i = 0; i < 4; i++) await device.write(piece(i), i * 2 ** 20);
+  expect(await connections()).toBe(1);
+  for (let round = 0; (await connections()) < 4 || round < 4; round++) {
+    await Promise.all(Array.from({ length: 64 }, (_, i) => device.write(piece(i), i * 2 ** 20)));
+  }
+  await device.flush();
+  expect(await connections()).toBe(4);
+  const read = Buffer.alloc(bytes.length);
+  await Promise.all(
+    Array.from({ length: 64 }, (_, i) => device.read(read.subarray(i * 2 ** 20, (i + 1) * 2 ** 20), i * 2 ** 20)),
+  );
+  expect(read.equals(bytes)).toBe(true);
+});
+
 testWith('nbdkit')('a server that is killed in the middle: connection-lost for all that is under way', async () => {
   const folder = await newFolder();
   const socket = join(folder, 's');

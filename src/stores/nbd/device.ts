@@ -4,7 +4,8 @@ import type { Device, DeviceExtent, DeviceTraits, DirtyExtent } from '../device.
 import { checkInside } from '../key.ts';
 import { OverlapGuard } from '../overlap-guard.ts';
 import { Allocation, contextsFor } from './allocation.ts';
-import { DEPTH, NbdClient, type NbdOptions } from './client.ts';
+import { DEPTH, type NbdClient, type NbdOptions } from './client.ts';
+import { NbdConnections } from './connections.ts';
 import { isRefusal } from './failure.ts';
 
 export interface NbdDeviceOptions extends Omit<NbdOptions, 'contexts'> {
@@ -12,6 +13,8 @@ export interface NbdDeviceOptions extends Omit<NbdOptions, 'contexts'> {
   readonly readOnly?: boolean;
   /** Name of a dirty bitmap that the server exports; true: whichever it exports. */
   readonly bitmap?: string | true;
+  /** At most; 4 unless said, and one where the server does not say that it takes several. */
+  readonly connections?: number;
   /** Bytes, where the content ends before the export does: QEMU counts in sectors of 512. */
   readonly size?: number;
 }
@@ -28,15 +31,16 @@ const ZERO_STEP = 128 * 1024 * 1024;
 const ZEROS = Buffer.alloc(PAYLOAD.tcp);
 
 /**
- * An NBD export as a Device, over one connection. Throws what `NbdClient.open` throws, `not-found` when the
+ * An NBD export as a Device. Throws what `NbdClient.open` throws, `not-found` when the
  * server has no such bitmap, `size-mismatch` when the export does not fit to `size`.
  */
 export async function openNbdDevice(options: NbdDeviceOptions, signal?: AbortSignal): Promise<Device> {
-  const client = await NbdClient.open({ ...options, contexts: contextsFor(options.bitmap) }, signal);
+  const { connections: most, bitmap } = options;
+  const connections = await NbdConnections.open({ ...options, contexts: contextsFor(bitmap) }, most, signal);
   try {
-    return new NbdDevice(client, options);
+    return new NbdDevice(connections, options);
   } catch (error) {
-    await client[Symbol.asyncDispose]();
+    await connections[Symbol.asyncDispose]();
     throw error;
   }
 }
@@ -46,6 +50,7 @@ class NbdDevice implements Device {
   readonly writable: boolean;
   readonly traits: DeviceTraits;
   readonly dirty: ((range: Range, signal?: AbortSignal) => AsyncIterable<DirtyExtent>) | undefined;
+  readonly #connections: NbdConnections;
   readonly #client: NbdClient;
   readonly #allocation: Allocation;
   readonly #block: number;
@@ -54,11 +59,13 @@ class NbdDevice implements Device {
   readonly #guard = new OverlapGuard();
   #zeroes: boolean;
 
-  constructor(client: NbdClient, options: NbdDeviceOptions) {
+  constructor(connections: NbdConnections, options: NbdDeviceOptions) {
+    const client = connections.first;
     const { size, blocks } = client.export;
     this.size = options.size ?? size;
     if (this.size > size || size - this.size >= 512) throw wrongSize(this.size, size);
     this.writable = options.readOnly !== true && !client.can('readOnly');
+    this.#connections = connections;
     this.#client = client;
     this.#allocation = new Allocation(client);
     this.#block = blocks.minimum;
@@ -77,20 +84,21 @@ class NbdDevice implements Device {
 
   async read(into: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
     checkInside(offset, into.length, this.size);
-    await this.#each({ offset, length: into.length }, this.#payload, async (part) => {
+    const read = async (part: Range) => {
       const target = into.subarray(part.offset - offset, rangeEnd(part) - offset);
       const whole = this.#widened(part);
-      if (whole.length === part.length) return this.#client.read(target, part.offset, signal);
+      if (whole.length === part.length) return this.#readFrom(target, part.offset, signal);
       const blocks = await this.#readBlocks(whole, signal);
       target.set(blocks.subarray(part.offset - whole.offset, rangeEnd(part) - whole.offset));
-    });
+    };
+    await this.#connections.during(() => this.#each({ offset, length: into.length }, this.#payload, read));
   }
 
   async write(from: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
     this.#check({ offset, length: from.length });
-    await this.#each({ offset, length: from.length }, this.#payload, (part) =>
-      this.#writePart(from.subarray(part.offset - offset, rangeEnd(part) - offset), part.offset, signal),
-    );
+    const write = (part: Range) =>
+      this.#writePart(from.subarray(part.offset - offset, rangeEnd(part) - offset), part.offset, signal);
+    await this.#connections.during(() => this.#each({ offset, length: from.length }, this.#payload, write));
   }
 
   async zero(range: Range, signal?: AbortSignal): Promise<void> {
@@ -120,7 +128,7 @@ class NbdDevice implements Device {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#client[Symbol.asyncDispose]();
+    await this.#connections[Symbol.asyncDispose]();
   }
 
   #check({ offset, length }: Range): void {
@@ -160,20 +168,28 @@ class NbdDevice implements Device {
   }
 
   async #writePart(from: Buffer, offset: number, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#block === 1) return this.#client.write(from, offset, {}, signal);
+    if (this.#block === 1) return this.#writeTo(from, offset, signal);
     const whole = this.#widened({ offset, length: from.length });
     const aligned = whole.length === from.length;
     await this.#guard.hold(whole, !aligned, async () => {
-      if (aligned) return this.#client.write(from, offset, {}, signal);
+      if (aligned) return this.#writeTo(from, offset, signal);
       const blocks = await this.#readBlocks(whole, signal);
       blocks.set(from, offset - whole.offset);
-      await this.#client.write(blocks, whole.offset, {}, signal);
+      await this.#writeTo(blocks, whole.offset, signal);
     });
+  }
+
+  #readFrom(into: Buffer, offset: number, signal: AbortSignal | undefined): Promise<void> {
+    return this.#connections.use((client) => client.read(into, offset, signal));
+  }
+
+  #writeTo(from: Buffer, offset: number, signal: AbortSignal | undefined): Promise<void> {
+    return this.#connections.use((client) => client.write(from, offset, {}, signal));
   }
 
   async #readBlocks(whole: Range, signal: AbortSignal | undefined): Promise<Buffer> {
     const blocks = Buffer.allocUnsafe(whole.length);
-    await this.#client.read(blocks, whole.offset, signal);
+    await this.#readFrom(blocks, whole.offset, signal);
     return blocks;
   }
 
