@@ -10,7 +10,15 @@ import { leaveNothingBehind } from './leave-nothing.ts';
 import { MemoryWatch } from './measure.ts';
 import { nbdCase } from './nbd.ts';
 import { startNginxSide } from './nginx-side.ts';
-import { type BenchOptions, benchHelp, benchOptions, type CaseName, cases, mustHavePrograms } from './options.ts';
+import {
+  type BenchOptions,
+  benchHelp,
+  benchOptions,
+  type CaseName,
+  cases,
+  mustHavePrograms,
+  sizeOfCase,
+} from './options.ts';
 import { provenance, writeSection } from './page.ts';
 import { getPairs, makeParts, type Pair, type PairMeans, putPairs } from './pairs.ts';
 import { replicateCase } from './replicate.ts';
@@ -29,7 +37,6 @@ import {
 
 /** What a case is told, and what it says in the end. */
 interface Bench {
-  readonly options: BenchOptions;
   readonly means: Omit<PairMeans, 'hawser' | 'nginx'>;
   wants(...names: readonly CaseName[]): boolean;
   /** Prints the section, and puts it on the page. */
@@ -44,28 +51,36 @@ async function main(): Promise<void> {
     return;
   }
   mustHavePrograms(options.only);
-  const from = provenance(options, new Date());
   const folder = await mkdtemp(join(options.folder, 'hawser-bench-'));
   leaveNothingBehind(folder);
   // Whatever is started keeps its files there: one filesystem for all, and nothing that stays.
   process.env.TMPDIR = folder;
   try {
-    const { rounds, size } = options;
-    note(`warming up: ${Math.round((4 * size) / 2 ** 20)} MiB of page cache`);
-    await warmPageCache(folder, 4 * size);
-    await run({
-      options,
-      means: { rounds, size, folder, note, ...(await makeParts(folder, size)) },
-      wants: (...names) => names.some((name) => options.only.includes(name)),
-      done: async (name, lines) => {
-        const section = [...lines, '', `<sub>${from}</sub>`];
-        process.stdout.write(`\n## ${cases[name].title}\n\n${section.join('\n')}\n`);
-        if (options.out !== undefined) await writeSection(options.out, name, section);
-      },
-    });
+    const sizes = new Set(options.only.map((name) => sizeOfCase(name, options)));
+    for (const size of sizes) await runAt(size, options, folder);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** The cases whose dense image is of this size. */
+async function runAt(size: number, options: BenchOptions, folder: string): Promise<void> {
+  const { rounds, out } = options;
+  const only = options.only.filter((name) => sizeOfCase(name, options) === size);
+  const from = provenance(options, size, new Date());
+  note(`warming up: ${Math.round((4 * size) / 2 ** 20)} MiB of page cache`);
+  await warmPageCache(folder, 4 * size);
+  const parts = await makeParts(folder, size);
+  await run({
+    means: { rounds, size, folder, note, ...parts },
+    wants: (...names) => names.some((name) => only.includes(name)),
+    done: async (name, lines) => {
+      const section = [...lines, '', `<sub>${from}</sub>`];
+      process.stdout.write(`\n## ${cases[name].title}\n\n${section.join('\n')}\n`);
+      if (out !== undefined) await writeSection(out, name, section);
+    },
+  });
+  for (const { file } of [parts.whole, ...parts.quarters]) await rm(file);
 }
 
 async function run(bench: Bench): Promise<void> {
@@ -83,7 +98,7 @@ async function run(bench: Bench): Promise<void> {
 async function plain({ means, wants, done }: Bench, hash: HashResult | undefined): Promise<void> {
   await using hawser = await startHawser(means.folder, false);
   if (wants('put', 'get')) {
-    await using nginx = await startNginxSide(false);
+    await using nginx = await startNginxSide();
     const both = { ...means, hawser, nginx };
     const put = () => watched(hawser, async () => pairLines(await putPairs(both, ''), hash));
     const get = () => watched(hawser, async () => pairLines(await storedPairs(both, ''), undefined));
@@ -98,7 +113,7 @@ async function plain({ means, wants, done }: Bench, hash: HashResult | undefined
 
 async function overTls({ means, done }: Bench, hash: HashResult | undefined): Promise<void> {
   await using hawser = await startHawser(means.folder, true);
-  await using nginx = await startNginxSide(true);
+  await using nginx = await startNginxSide({ tls: true });
   const both = { ...means, hawser, nginx };
   const lines = await watched(hawser, async () =>
     pairLines([...(await putPairs(both, ', TLS')), ...(await storedPairs(both, ', TLS'))], hash),

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { copyFile, mkdir, rm } from 'node:fs/promises';
+import { link, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startNginx } from '../wire/nginx.ts';
 import { curlAll } from './curl.ts';
@@ -8,7 +8,14 @@ import { rangesOf } from './hawser-side.ts';
 import type { Put, Side } from './side.ts';
 
 /** nginx as a plain file server on the same filesystem: WebDAV PUT, whose temporary files lie beside their target, and GET with sendfile. */
-export async function startNginxSide(tls: boolean): Promise<Side> {
+export async function startNginxSide({
+  tls = false,
+  unix = false,
+}: {
+  readonly tls?: boolean;
+  /** Clients come over a unix socket. */
+  readonly unix?: boolean;
+} = {}): Promise<Side> {
   const nginx = await startNginx(
     ({ port, folder, proof }) => {
       mkdirSync(join(folder, 'files'), { recursive: true });
@@ -20,6 +27,7 @@ export async function startNginxSide(tls: boolean): Promise<Side> {
   server {
     listen 127.0.0.1:${port}${tls ? ' ssl' : ''};
     ${secure}
+    ${unix ? `listen unix:${folder}/nginx.sock;` : ''}
     ${proof}
     root ${folder}/files;
     client_max_body_size 0;
@@ -32,7 +40,8 @@ export async function startNginxSide(tls: boolean): Promise<Side> {
   );
   const files = join(nginx.folder, 'files');
   await mkdir(files, { recursive: true });
-  const base = `${tls ? 'https' : 'http'}://127.0.0.1:${nginx.port}`;
+  const base = unix ? 'http://localhost' : `${tls ? 'https' : 'http'}://127.0.0.1:${nginx.port}`;
+  const where = unix ? { socket: join(nginx.folder, 'nginx.sock') } : {};
   let number = 0;
   return {
     name: 'nginx',
@@ -40,14 +49,15 @@ export async function startNginxSide(tls: boolean): Promise<Side> {
     async put(parts): Promise<Put> {
       const mark = number++;
       return {
-        send: () => curlAll(parts.map(({ file }, i) => ({ url: `${base}/put-${mark}-${i}`, file }))),
+        send: () => curlAll(parts.map(({ file }, i) => ({ ...where, url: `${base}/put-${mark}-${i}`, file }))),
         remove: async () => {
           for (const i of parts.keys()) await rm(join(files, `put-${mark}-${i}`));
         },
       };
     },
-    store: (file) => copyFile(file, join(files, 'kept')),
-    get: (streams, size) => curlAll(rangesOf(streams, size).map((range) => ({ url: `${base}/kept`, ...range }))),
+    store: (file) => link(file, join(files, 'kept')),
+    get: (streams, size) =>
+      curlAll(rangesOf(streams, size).map((range) => ({ ...where, url: `${base}/kept`, ...range }))),
     [Symbol.asyncDispose]: () => nginx[Symbol.asyncDispose](),
   };
 }

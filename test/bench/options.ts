@@ -10,9 +10,13 @@ const programs = {
   curl: 'curl',
   openssl: 'openssl',
   nbdcopy: 'libnbd-bin',
+  nbdinfo: 'libnbd-bin',
   'qemu-nbd': 'qemu-utils',
   rsync: 'rsync',
 } as const;
+
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
 
 interface BenchCase {
   /** Of its section on the page; a section is known again by it. */
@@ -20,6 +24,8 @@ interface BenchCase {
   /** For the help. */
   readonly what: string;
   readonly needs: readonly (keyof typeof programs)[];
+  /** Bytes of the dense image unless `--size` says them. */
+  readonly size?: number;
 }
 
 /** What can be measured, in the order of the page. */
@@ -42,18 +48,24 @@ export const cases = {
   },
   imageio: {
     title: 'The imageio door',
-    what: 'the imageio door, in turn with nginx',
-    needs: ['nginx', 'curl', 'openssl'],
+    what: 'the imageio door, in turn with nginx and nbdcopy',
+    needs: ['nginx', 'curl', 'openssl', 'nbdcopy', 'qemu-nbd'],
+    size: 3 * GiB,
   },
-  nbd: { title: 'NBD', what: 'our NBD client, in turn with nbdcopy', needs: ['nbdcopy', 'qemu-nbd'] },
+  nbd: {
+    title: 'NBD',
+    what: 'our NBD client, in turn with nbdcopy',
+    needs: ['nbdcopy', 'qemu-nbd', 'nbdinfo'],
+    size: 3 * GiB,
+  },
 } as const satisfies Record<string, BenchCase>;
 export type CaseName = keyof typeof cases;
 export const caseNames = Object.keys(cases) as CaseName[];
 
 export interface BenchOptions {
   readonly rounds: number;
-  /** Bytes of the dense image. */
-  readonly size: number;
+  /** Bytes of the dense image; undefined: what each case has by itself (`sizeOfCase`). */
+  readonly size: number | undefined;
   readonly only: readonly CaseName[];
   /** All that is measured keeps its bytes below it: one filesystem for all. */
   readonly folder: string;
@@ -63,15 +75,13 @@ export interface BenchOptions {
   readonly command: string;
 }
 
-const MiB = 1024 * 1024;
-
 /** What is said on the command line; `help` when that is asked for. Throws with what is wrong. */
 export function benchOptions(args: readonly string[]): BenchOptions | 'help' {
   const { values } = parseArgs({
     args: [...args],
     options: {
       rounds: { type: 'string', default: '5' },
-      size: { type: 'string', default: '1GiB' },
+      size: { type: 'string' },
       only: { type: 'string', default: caseNames.join(',') },
       folder: { type: 'string', default: tmpdir() },
       out: { type: 'string', default: fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url)) },
@@ -83,7 +93,7 @@ export function benchOptions(args: readonly string[]): BenchOptions | 'help' {
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds must be 1 or more; found ${values.rounds}.`);
   return {
     rounds,
-    size: bytesOf(values.size),
+    size: values.size === undefined ? undefined : bytesOf(values.size),
     only: values.only.split(',').map(caseOf),
     folder: values.folder,
     out: values.out === '' || values.out === '-' ? undefined : values.out,
@@ -98,7 +108,7 @@ measured now are replaced. Run it on a quiet machine.
 
   --only <cases>    divided by commas; all when left out
   --rounds <n>      that count, after one that does not (default: 5)
-  --size <size>     of the dense image: 256MiB, 1GiB (default: 1GiB)
+  --size <size>     of the dense image: 256MiB, 1GiB (default: 1GiB, of imageio and nbd 3GiB)
   --folder <path>   where all bytes lie while it runs (default: ${tmpdir()})
   --out <file>      another page; - for the terminal only
   -h, --help        this
@@ -114,6 +124,12 @@ export function mustHavePrograms(names: readonly CaseName[]): void {
     if (folders.some((folder) => existsSync(join(folder, program)))) continue;
     throw new Error(`The bench needs ${program} (apt-get install ${programs[program]}).`);
   }
+}
+
+/** Bytes of the dense image of this case. */
+export function sizeOfCase(name: CaseName, { size }: Pick<BenchOptions, 'size'>): number {
+  const one: BenchCase = cases[name];
+  return size ?? one.size ?? GiB;
 }
 
 function caseOf(text: string): CaseName {

@@ -13,7 +13,7 @@ machine: ratios and CPU do. A floor is where users stop complaining.
 `;
 
 /** Under a section: where it comes from. Asked once before a run, so that the load is that of others. */
-export function provenance({ command, rounds, size }: BenchOptions, now: Date): string {
+export function provenance({ command, rounds }: BenchOptions, size: number, now: Date): string {
   return [
     `\`${command}\``,
     now.toISOString().slice(0, 10),

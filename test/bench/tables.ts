@@ -1,7 +1,7 @@
 import type { FinishResult, HashResult, SparseResult } from './alone.ts';
 import type { ChunkRivals, ChunksResult, ChunkWay } from './chunks.ts';
 import type { ImageioResult } from './imageio.ts';
-import { imageioHeads, imageioRows } from './imageio-page.ts';
+import { imageioSection } from './imageio-page.ts';
 import { median, type Sample } from './measure.ts';
 import type { NbdResult } from './nbd.ts';
 import { cpuPerGiB, type Pair, wallRatio } from './pairs.ts';
@@ -85,10 +85,8 @@ export function finishLines(finish: readonly FinishResult[]): Lines {
   ];
 }
 
-/** PUT with `flush=n`, as its own client sends bodies and as nginx does it. */
 export function imageioLines(result: ImageioResult): Lines {
-  const rows = imageioRows(result);
-  return [...table(imageioHeads.pairs, rows.pairs), '', ...table(imageioHeads.alone, rows.alone)];
+  return imageioSection(result, table);
 }
 
 /** Both clients as processes of their own against one qemu-nbd over a raw file in the page cache; CPU is of the client. */

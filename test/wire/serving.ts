@@ -28,13 +28,15 @@ export interface ServingOptions {
   /** Text of the configuration file. */
   readonly yaml?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** An empty folder; outside of vitest there is none that is prepared. */
+  readonly dataDir?: string;
 }
 
-export async function startServing({ yaml, env = {} }: ServingOptions = {}): Promise<Serving> {
+export async function startServing({ yaml, env = {}, ...options }: ServingOptions = {}): Promise<Serving> {
   await using undo = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'hawser-wire-'));
   undo.defer(() => rm(folder, { recursive: true, force: true }));
-  const dataDir = await makeDataFolder(join(folder, 'data'));
+  const dataDir = options.dataDir ?? (await makeDataFolder(join(folder, 'data')));
   if (yaml !== undefined) await writeFile(join(folder, 'hawser.yaml'), yaml);
   const child = spawn(join(root, 'bin/hawser'), ['serve'], {
     cwd: folder,
