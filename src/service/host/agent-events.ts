@@ -22,6 +22,13 @@ export class AgentEvents {
     });
   }
 
+  /** One whose end others wait for is told at once. */
+  uploadEnded(uploadId: string, report: () => UploadReport | undefined): void {
+    this.#drop(`upload ${uploadId}`);
+    const upload = report();
+    if (upload !== undefined) this.tell({ kind: 'upload', upload });
+  }
+
   work(work: WorkReport): void {
     if (work.state === 'running' || work.state === 'paused') {
       this.#later(`work ${work.taskId}`, () => ({ kind: 'work', work }));

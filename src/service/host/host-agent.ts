@@ -108,6 +108,7 @@ export class HostAgent {
         copies: this.#copies,
         uploads: this.#uploads,
         changed: (uploadId) => this.#events.upload(uploadId, () => this.#reportOf(uploadId)),
+        ended: (uploadId) => this.#events.uploadEnded(uploadId, () => this.#reportOf(uploadId)),
       });
     this.#servers =
       parts.uploadServers &&

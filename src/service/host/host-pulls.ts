@@ -6,7 +6,7 @@ import type { HostUpload } from './host-upload.ts';
 import type { HostUploads } from './host-uploads.ts';
 import { localCopy } from './local-copy.ts';
 import type { OpenPeer, OpenUrl } from './ports.ts';
-import { isWhole, Pull, type PullPatience, type PullWork } from './pull.ts';
+import { isWhole, Pull, type PullPatience, type PullWork, type Standing } from './pull.ts';
 import { UrlPull } from './url-pull.ts';
 
 export interface PullMeans {
@@ -20,6 +20,8 @@ export interface HostPullsParts {
   readonly copies: HostCopies;
   readonly uploads: HostUploads;
   readonly changed: (uploadId: string) => void;
+  /** It is done or has failed: control waits for that. */
+  readonly ended: (uploadId: string) => void;
 }
 
 /** What this agent fetches by itself. Nothing of it survives a restart: control starts it again. */
@@ -65,8 +67,10 @@ export class HostPulls {
     await this.#stop(uploadId);
     const { state } = upload.record;
     if (this.#closed || state === 'sealed' || state === 'finishing') return;
-    const { means, changed } = this.#parts;
-    const about = { patience: means.patience, changed: () => changed(uploadId) };
+    const { means, changed, ended } = this.#parts;
+    const tell = (standing: Standing) =>
+      standing === 'done' || standing === 'failed' ? ended(uploadId) : changed(uploadId);
+    const about = { patience: means.patience, changed: tell };
     this.#pulls.set(uploadId, { source, pull: new Pull(upload, this.#workOf(upload, source), about) });
   }
 

@@ -20,7 +20,7 @@ export interface PullPatience {
   readonly random: () => number;
 }
 
-type Standing = NonNullable<UploadReport['pull']>;
+export type Standing = NonNullable<UploadReport['pull']>;
 
 /** Longest wait that a server may ask for. */
 const MOST_ASKED_MS = 300_000;
@@ -29,7 +29,7 @@ const MOST_ASKED_MS = 300_000;
 export class Pull {
   readonly #upload: HostUpload;
   readonly #patience: PullPatience;
-  readonly #changed: () => void;
+  readonly #changed: (standing: Standing) => void;
   readonly #stop = new AbortController();
   readonly #stopped: Promise<never>;
   readonly #ended: Promise<void>;
@@ -40,7 +40,7 @@ export class Pull {
   constructor(
     upload: HostUpload,
     work: PullWork,
-    means: { readonly patience: PullPatience; readonly changed: () => void },
+    means: { readonly patience: PullPatience; readonly changed: (standing: Standing) => void },
   ) {
     this.#upload = upload;
     this.#patience = means.patience;
@@ -128,7 +128,7 @@ export class Pull {
     if (this.#stop.signal.aborted) return;
     this.#standing = standing;
     this.#problem = problem;
-    this.#changed();
+    this.#changed(standing);
   }
 }
 
