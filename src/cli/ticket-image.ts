@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { ImageioImage, type Offer } from '../client/imageio-image.ts';
 import { parseTransferUrl, type TransferUrl } from '../client/imageio-words.ts';
 import { systemClock } from '../client/system-clock.ts';
@@ -26,7 +26,7 @@ export async function openTicketImage(text: string, options: GlobalOptions, sign
   const { unixSocket } = given.offer;
   // An abstract name has another length in Node than for everybody else.
   if (where.socketPath !== undefined || unixSocket === undefined || !unixSocket.startsWith('/')) return given;
-  if (!(await isThisMachine(where.url))) return given;
+  if (!(await isThisMachine(where.url)) || !(await isTrustworthy(unixSocket))) return given;
   try {
     const url = where.url.replace(/^https?:\/\/[^/]+/, 'http://localhost');
     const local = await open({ ...where, url, socketPath: unixSocket }, undefined, signal);
@@ -67,6 +67,16 @@ async function trusted({ url }: TransferUrl, options: GlobalOptions): Promise<st
   const addresses = await readAddresses(folder);
   if (addresses?.imageioHttps !== new URL(url).origin) return undefined;
   return await readFile(join(folder, 'keys', 'server.crt'), 'utf8').catch(() => undefined);
+}
+
+/**
+ * Whether nobody but root and ourselves can have put the socket there. The server at the end of a tunnel names a path of
+ * its own machine, and whoever made that path here would be shown the ticket.
+ */
+async function isTrustworthy(socketPath: string): Promise<boolean> {
+  const folder = await stat(dirname(socketPath)).catch(() => undefined);
+  if (folder === undefined) return false;
+  return [0, process.getuid?.()].includes(folder.uid) && (folder.mode & 0o002) === 0;
 }
 
 /** Both ends of a connection have one address. */

@@ -2,7 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { open, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, open, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -248,6 +248,12 @@ describe('our client', () => {
       await sameBytes(source, path);
       expect(own.moved(), 'bodies of TLS never go through the mover').toBeGreaterThan(10 * MiB);
       await mustWork(hawser('download', `unix:${own.unix}:/images/${id}`, temporary()));
+
+      // Anybody may have made a socket there, and would be shown the ticket.
+      const before = own.moved();
+      await chmod(own.folder, 0o777);
+      await mustWork(hawser('upload', await sample(), `${own.https}/images/${id}`, '--ca', trusted));
+      expect(own.moved()).toBe(before);
     } finally {
       await own[Symbol.asyncDispose]();
     }
