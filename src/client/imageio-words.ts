@@ -20,7 +20,9 @@ export function isTransferUrl(text: string): boolean {
 export function parseTransferUrl(text: string): TransferUrl {
   const [, socketPath, path] = /^unix:(\/.+?):(\/.*)$/i.exec(text) ?? [];
   const url = urlOf(socketPath === undefined ? text : `http://localhost${path}`);
-  if (url === undefined || !/\/images\/[^/]+$/.test(url.pathname)) throw noTransferUrl(text);
+  if (url === undefined || !/^https?:$/.test(url.protocol) || !/\/images\/[^/]+$/.test(url.pathname)) {
+    throw noTransferUrl(text);
+  }
   return {
     url: `${url.origin}${url.pathname}`,
     socketPath,
@@ -59,8 +61,9 @@ export interface WireAnswer {
 const DENIED = /^You are not allowed to access this resource: */;
 
 /** The error that an answer of the wire stands for; never with the ticket's id. `status` is in its details. */
-export function errorOfWire({ status, body, contentRange }: WireAnswer, { shown }: TransferUrl): HawserError {
-  const said = body.replace(/\s+/g, ' ').trim().slice(0, 200);
+export function errorOfWire({ status, body, contentRange }: WireAnswer, { shown, url }: TransferUrl): HawserError {
+  const ticket = url.replace(/^.*\//, '');
+  const said = body.replace(/\s+/g, ' ').replaceAll(ticket, '…').trim().slice(0, 200);
   if (status === 403) return deniedError(said.replace(DENIED, ''), shown);
   const code = codes[status] ?? (status >= 500 ? 'store-failed' : 'bad-request');
   const quoted = said === '' || said.startsWith('<') ? '' : `: "${said}"`;
