@@ -9,7 +9,7 @@ const count = z.number().int().nonnegative();
 const chunkEvent = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('opened'), storeId: z.string(), key: z.string() }),
   z.object({ kind: z.literal('prepared'), index: count, size: count, checksum: z.string() }),
-  z.object({ kind: z.literal('placed'), index: count, offset: count }),
+  z.object({ kind: z.literal('placed'), index: count, offset: count, how: z.enum(['landing', 'found']).optional() }),
   z.object({ kind: z.literal('aside'), index: count, offset: count, from: count.optional() }),
   z.object({ kind: z.literal('left'), index: count }),
   z.object({ kind: z.literal('dropped'), index: count }),

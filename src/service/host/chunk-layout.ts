@@ -41,11 +41,6 @@ export class ChunkLayout {
     return this.isCertain(this.#last);
   }
 
-  /** Whether what is known fits a cut into equal pieces. */
-  get even(): boolean {
-    return this.#step !== undefined;
-  }
-
   set(index: number, size: number): void {
     const before = this.#sizes.get(index);
     if (before === size) return;

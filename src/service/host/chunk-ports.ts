@@ -7,7 +7,7 @@ export type ChunkEvent =
   /** The size of chunk `index` and the first 64 hex digits of its SHA-512, as the client said. */
   | { readonly kind: 'prepared'; readonly index: number; readonly size: number; readonly checksum: string }
   /** Its bytes are in the Upload at `offset`, and were what the checksum says. */
-  | { readonly kind: 'placed'; readonly index: number; readonly offset: number }
+  | { readonly kind: 'placed'; readonly index: number; readonly offset: number; readonly how?: Unlanded | undefined }
   /**
    * Its bytes are in the object beside the Upload at `offset`: its place is not known yet. `from`: they lay there in the
    * Upload, which was wrong and is about to be discarded; `left` says that it was.
@@ -18,6 +18,12 @@ export type ChunkEvent =
   | { readonly kind: 'dropped'; readonly index: number }
   /** The port that its upload server listens at; 0: it was closed. */
   | { readonly kind: 'port'; readonly port: number };
+
+/**
+ * Not landed by the chunk's own body. `landing`: they are about to be put there by a guess; `found`: somebody else
+ * put them there, who knew where.
+ */
+export type Unlanded = 'landing' | 'found';
 
 /** A file of ChunkEvents. What `append` has resolved survives kill -9. */
 export interface ChunkLog extends AsyncDisposable {

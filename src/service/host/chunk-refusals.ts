@@ -41,6 +41,13 @@ export function roomMade(cause: unknown): HawserError {
   );
 }
 
+export function guessArriving(): HawserError {
+  return new HawserError(
+    'unavailable',
+    'A chunk is just arriving of which nobody can say yet where it belongs. Finish again when it is there.',
+  );
+}
+
 export function noRoomBeside(cause: HawserError): HawserError {
   return new HawserError(
     'store-full',

@@ -1,6 +1,6 @@
 import { HawserError } from '../../core/errors.ts';
 import { ChunkLayout } from './chunk-layout.ts';
-import type { ChunkEvent, ChunkLog } from './chunk-ports.ts';
+import type { ChunkEvent, ChunkLog, Unlanded } from './chunk-ports.ts';
 
 /** What is known of one chunk. */
 export interface KnownChunk {
@@ -14,7 +14,9 @@ export interface KnownChunk {
   /** Where its bytes lay in the Upload by mistake and have still to be discarded. */
   readonly leaving: number | undefined;
 }
-export type ChunkPlace = { readonly kind: 'placed' | 'aside'; readonly offset: number };
+export type ChunkPlace =
+  | { readonly kind: 'placed'; readonly offset: number; readonly how?: Unlanded | undefined }
+  | { readonly kind: 'aside'; readonly offset: number };
 
 /** Records of one Upload; each takes memory and a line of the log. */
 const MOST_CHUNKS = 1_000_000;
@@ -40,6 +42,15 @@ export class ChunkTable implements AsyncDisposable {
     return this.#chunks.values();
   }
 
+  /** The first of those below `count` whose bytes are not here, `most` of them. */
+  missingBelow(count: number, most: number): readonly number[] {
+    const missing: number[] = [];
+    for (let index = 0; index < count && missing.length < most; index++) {
+      if (this.get(index)?.place === undefined) missing.push(index);
+    }
+    return missing;
+  }
+
   /** Indexes of the chunks that wait beside the Upload for their place. */
   get aside(): ReadonlySet<number> {
     return this.#aside;
@@ -62,8 +73,8 @@ export class ChunkTable implements AsyncDisposable {
     await this.#record({ kind: 'prepared', index, size, checksum });
   }
 
-  async placed(index: number, offset: number): Promise<void> {
-    await this.#record({ kind: 'placed', index, offset });
+  async placed(index: number, offset: number, how?: Unlanded): Promise<void> {
+    await this.#record({ kind: 'placed', index, offset, how });
   }
 
   /** `from`: its bytes have still to be discarded there; `left` when that is done. */
@@ -108,7 +119,10 @@ export class ChunkTable implements AsyncDisposable {
         return;
       }
       case 'placed':
-        this.#change(event.index, { place: { kind: 'placed', offset: event.offset }, verified: now });
+        this.#change(event.index, {
+          place: { kind: 'placed', offset: event.offset, how: event.how },
+          verified: now && event.how !== 'landing',
+        });
         return;
       case 'aside':
         this.#change(event.index, {

@@ -25,6 +25,7 @@ import { HostUploads } from './host-uploads.ts';
 import { HostWork } from './host-work.ts';
 import type { NamedImageFolder } from './named-image-ports.ts';
 import type { HostLog, HostStore, StateFolder } from './ports.ts';
+import type { FinishWanted } from './upload-refusals.ts';
 import { type UploadServerMeans, UploadServers } from './upload-servers.ts';
 
 export interface HostAgentParts {
@@ -202,7 +203,7 @@ export class HostAgent {
       },
       finishUpload: async ({ uploadId, generation, size, treeDigest }) => {
         const upload = uploads.fenced(uploadId, generation);
-        await upload.finish({ size, treeDigest });
+        await this.#finish(upload, { size, treeDigest });
         return this.#told(upload.report());
       },
       discardUpload: async ({ uploadId, generation }) => {
@@ -226,6 +227,17 @@ export class HostAgent {
         throw new HawserError('unsupported', 'This agent was started without upload servers.');
       },
     };
+  }
+
+  /** A digest of the whole says whether guessed chunks lie right; without one, or when it says no, they do not count. */
+  async #finish(upload: HostUpload, wanted: FinishWanted): Promise<void> {
+    const finish = () => upload.finish(wanted);
+    const certain = () => this.#servers?.withoutGuesses(upload.record.uploadId, finish) ?? finish();
+    if (wanted.treeDigest === null) return certain();
+    await finish().catch((error: unknown) => {
+      if (!isHawserError(error, 'digest-mismatch')) throw error;
+      return certain();
+    });
   }
 
   #hostHandlers(): Omit<Handlers, UploadCommand> {

@@ -1,8 +1,9 @@
 import type { ByteSource } from '../../core/bytes.ts';
 import { type HawserError, isHawserError, toHawserError } from '../../core/errors.ts';
-import { intersect, type Range } from '../../core/range.ts';
+import type { Range } from '../../core/range.ts';
 import type { EngineMeans } from '../../engine/incoming.ts';
 import type { ChunkAside } from './chunk-aside.ts';
+import { ChunkGuesses } from './chunk-guesses.ts';
 import * as refusals from './chunk-refusals.ts';
 import { type ReadBack, readingSource, sha512Of } from './chunk-source.ts';
 import type { ChunkPlace, ChunkTable, KnownChunk } from './chunk-table.ts';
@@ -27,12 +28,7 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
   readonly #table: ChunkTable;
   readonly #aside: ChunkAside;
   readonly #means: EngineMeans;
-  /** Bodies on their way, and to which place in the Upload. */
-  readonly #flying = new Set<{ readonly index: number; readonly offset: number | undefined }>();
-  /** Other bytes lay where these seemed to belong: they wait until their place is certain. */
-  readonly #unwelcome = new Set<number>();
-  /** Where those who do not send in chunks are sending now. */
-  readonly #others = new Set<Range>();
+  readonly #guesses: ChunkGuesses;
   #turn: Promise<unknown> = Promise.resolve();
   #doubtsMet = 0;
   #settledTo = 0;
@@ -43,6 +39,7 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     this.#table = parts.table;
     this.#aside = parts.aside;
     this.#means = parts.means;
+    this.#guesses = new ChunkGuesses(parts.upload, parts.table);
     this.#doubtsMet = -1; // what a crash left half moved is looked for first
     this.#table.layout.setTotal(this.#upload.record.declaredSize);
   }
@@ -73,10 +70,12 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     const chunk = this.#table.get(name.index);
     if (chunk?.checksum !== name.checksum) throw refusals.notPrepared(name.index);
     if (this.#sealedSize !== undefined && chunk.place !== undefined) return source.drain(() => undefined, signal);
-    const offset = chunk.place?.kind === 'aside' ? undefined : (chunk.place?.offset ?? this.#placeFor(chunk));
-    const flight = { index: name.index, offset };
-    this.#flying.add(flight);
+    const offset = chunk.place?.kind === 'aside' ? undefined : (chunk.place?.offset ?? this.#guesses.placeFor(chunk));
+    const arrived = this.#guesses.fly(name.index, offset);
     try {
+      // Said before it is so: a guess that a crash left unsaid would look like bytes whose place is certain.
+      const isGuess = offset !== undefined && chunk.place === undefined && !this.#table.layout.isCertain(name.index);
+      if (isGuess) await this.#table.placed(name.index, offset, 'landing');
       const place =
         offset === undefined
           ? await this.#landAside(chunk, source, signal)
@@ -84,7 +83,7 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
       await this.#inTurn(() => this.#record(chunk, place));
     } finally {
       // Only now: what has landed and is not recorded yet may still have to be taken out again.
-      this.#flying.delete(flight);
+      arrived();
     }
     if (this.#table.aside.size > 0) void this.#inTurn(() => this.#settle()).catch(() => {}); // coalesce does it again, and tells
   }
@@ -96,15 +95,38 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
       await this.#settleDoubts();
       await this.#dropExtras(size, count);
       const problem = await this.#settleAll();
-      if (!this.#has({ offset: 0, length: size })) throw problem ?? this.#incomplete(size, count);
+      const whole = { offset: 0, length: size };
+      if (!this.#has(whole) || this.#guesses.lyingIn([whole]).length > 0)
+        throw problem ?? this.#incomplete(size, count);
       await this.#upload.finish({ size, treeDigest: null });
     });
   }
 
   async upload(size: number, source: ByteSource, signal: AbortSignal): Promise<void> {
     await this.start(size);
-    await this.#upload.receive({ offset: 0, length: null, total: size }, source, signal);
-    await this.#upload.finish({ size, treeDigest: null });
+    const whole = { offset: 0, length: size };
+    const body = { offset: 0, length: null, total: size };
+    await this.besideOthers([whole], () => this.#upload.receive(body, source, signal));
+    await this.withoutGuesses(() => this.#upload.finish({ size, treeDigest: null }));
+  }
+
+  /**
+   * Runs what makes the Upload whole for somebody who does not send in chunks: what lies there by a guess is taken out
+   * first, and is missing then. Throws `unavailable` while such a chunk is just arriving.
+   */
+  async withoutGuesses<T>(finish: () => Promise<T>): Promise<T> {
+    const done = this.#guesses.keepOff([everything]);
+    try {
+      if (this.#sealedSize === undefined) {
+        await this.#inTurn(async () => {
+          await this.#takeOutOf([everything]);
+          if (this.#guesses.flying) throw refusals.guessArriving();
+        });
+      }
+      return await finish();
+    } finally {
+      done();
+    }
   }
 
   /**
@@ -112,7 +134,7 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
    * until its place is certain: its client never said that it belongs there, this one does.
    */
   async besideOthers<T>(ranges: readonly Range[], land: () => Promise<T>): Promise<T> {
-    for (const range of ranges) this.#others.add(range);
+    const done = this.#guesses.keepOff(ranges);
     try {
       await this.#makeRoom(ranges);
       return await land();
@@ -121,7 +143,7 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
       if (isHawserError(error, 'range-conflict') && (await this.#makeRoom(ranges))) throw refusals.roomMade(error);
       throw error;
     } finally {
-      for (const range of ranges) this.#others.delete(range);
+      done();
     }
   }
 
@@ -140,41 +162,16 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
 
   // ---- taking
 
-  /** Where its bytes go at once; undefined: nobody can say for sure enough. */
-  #placeFor(chunk: KnownChunk): number | undefined {
-    const offset = this.#table.layout.offsetOf(chunk.index);
-    const { declaredSize } = this.#upload.record;
-    if (offset === undefined || this.#unwelcome.has(chunk.index) || this.#astray()) return undefined;
-    if (declaredSize !== null && offset + chunk.size > declaredSize) return undefined;
-    return this.#isWorthIt(chunk, offset) ? offset : undefined;
-  }
-
-  /** A guess is not worth a conflict with what lies there, or is being sent there. */
-  #isWorthIt({ index, size }: KnownChunk, offset: number): boolean {
-    if (this.#table.layout.isCertain(index)) return true;
-    const range = { offset, length: size };
-    return !this.#touches(range) && ![...this.#others].some((other) => intersect(other, range) !== undefined);
-  }
-
   /** Chunks that lie in these ranges by a guess are taken out. Answers whether there were any. */
   async #makeRoom(ranges: readonly Range[]): Promise<boolean> {
-    const { layout } = this.#table;
-    if (layout.allCertain || this.#sealedSize !== undefined) return false;
-    return this.#inTurn(async () => {
-      const inTheWay = [...this.#table.all()].flatMap((chunk) => {
-        if (chunk.place?.kind !== 'placed' || layout.isCertain(chunk.index)) return [];
-        const range = { offset: chunk.place.offset, length: chunk.size };
-        return ranges.some((other) => intersect(other, range) !== undefined) ? [{ chunk, from: range.offset }] : [];
-      });
-      for (const { chunk, from } of inTheWay) await this.#takeOut(chunk, from);
-      return inTheWay.length > 0;
-    });
+    if (this.#sealedSize !== undefined || this.#table.layout.allCertain) return false;
+    return this.#inTurn(() => this.#takeOutOf(ranges));
   }
 
-  /** A body is being landed where it will turn out not to belong. */
-  #astray(): boolean {
-    const { layout } = this.#table;
-    return [...this.#flying].some(({ index, offset }) => offset !== undefined && layout.offsetOf(index) !== offset);
+  async #takeOutOf(ranges: readonly Range[]): Promise<boolean> {
+    const guessed = this.#guesses.lyingIn(ranges);
+    for (const { chunk, from } of guessed) await this.#takeOut(chunk, from);
+    return guessed.length > 0;
   }
 
   async #land(
@@ -188,9 +185,16 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
       await this.#upload.receive({ offset, length: size, total: null, digest }, source, signal);
       return { kind: 'placed', offset };
     } catch (error) {
-      if (isHawserError(error, 'range-conflict')) this.#unwelcome.add(index);
+      if (isHawserError(error, 'range-conflict')) this.#guesses.refused(index);
+      await this.#inTurn(() => this.#notLanded(chunk));
       throw refusals.ofChunk(chunk, error);
     }
+  }
+
+  async #notLanded({ index, offset }: { readonly index: number; readonly offset: number }): Promise<void> {
+    const place = this.#table.get(index)?.place;
+    if (place?.kind === 'placed' && place.how === 'landing' && place.offset === offset)
+      await this.#table.dropped(index);
   }
 
   async #landAside(chunk: KnownChunk, source: ByteSource, signal: AbortSignal): Promise<ChunkPlace> {
@@ -213,8 +217,10 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
       throw refusals.preparedAnew(chunk.index);
     }
     if (now.place?.kind === 'placed' && place.kind === 'aside') return this.#forget({ ...chunk, place });
-    if (place.kind === 'aside') await this.#table.putAside(chunk.index, place.offset);
-    else await this.#table.placed(chunk.index, place.offset);
+    if (place.kind === 'aside') {
+      await this.#table.putAside(chunk.index, place.offset);
+      this.#settledTo = Math.min(this.#settledTo, chunk.index);
+    } else await this.#table.placed(chunk.index, place.offset);
     if (now.place?.kind === 'aside') await this.#aside.free({ offset: now.place.offset, length: now.size });
     // While it travelled its place may have turned out to be another one.
     const wrong = place.kind === 'placed' && this.#table.layout.offsetOf(chunk.index) !== place.offset;
@@ -232,7 +238,10 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
       await this.#inTurn(() => this.#table.dropped(index));
       return false;
     }
-    if (chunk.verified || (await this.#matches(chunk, this.#readerOf(place), range))) {
+    if (
+      chunk.verified ||
+      (await this.#matches(chunk, place.kind === 'placed' ? this.#readPlaced : this.#readAside, range))
+    ) {
       this.#table.verified(index);
       return true;
     }
@@ -246,7 +255,7 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     if (offset === undefined) return false;
     const range = { offset, length: chunk.size };
     if (!this.#has(range) || !(await this.#matches(chunk, this.#readPlaced, range))) return false;
-    await this.#inTurn(() => this.#table.placed(chunk.index, offset));
+    await this.#inTurn(() => this.#table.placed(chunk.index, offset, 'found'));
     return true;
   }
 
@@ -254,19 +263,12 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     return this.#upload.received.missing(range).next().done === true;
   }
 
-  #touches(range: Range): boolean {
-    return this.#upload.received.inside(range).next().done !== true;
-  }
-
   async #matches(chunk: KnownChunk, read: ReadBack, range: Range): Promise<boolean> {
     return (await sha512Of(this.#means, read, range)).startsWith(chunk.checksum);
   }
 
-  #readerOf(place: ChunkPlace): ReadBack {
-    return place.kind === 'placed' ? this.#readPlaced : (into, offset) => this.#aside.read(into, offset);
-  }
-
   readonly #readPlaced: ReadBack = (into, offset) => this.#upload.read(into, offset);
+  readonly #readAside: ReadBack = (into, offset) => this.#aside.read(into, offset);
 
   // ---- putting into place
 
@@ -277,7 +279,9 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     for (const chunk of [...this.#table.all()]) {
       if (chunk.leaving !== undefined) await this.#leave(chunk);
       if (chunk.place?.kind !== 'placed' || layout.offsetOf(chunk.index) === chunk.place.offset) continue;
-      await this.#takeOut(chunk, chunk.place.offset);
+      // Whose bytes they are, that one said where: they only looked like this chunk.
+      if (chunk.place.how === 'found') await this.#table.dropped(chunk.index);
+      else await this.#takeOut(chunk, chunk.place.offset);
     }
     this.#doubtsMet = layout.doubts;
     this.#settledTo = 0;
@@ -294,7 +298,8 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     } catch (error) {
       // Nowhere to keep it, or it was damaged there: it has to be sent again.
       if (!['store-full', 'too-large', 'digest-mismatch'].includes(toHawserError(error).code)) throw error;
-      return this.#drop({ ...chunk, place: { kind: 'placed', offset: from } });
+      const how = chunk.place?.kind === 'placed' ? chunk.place.how : undefined;
+      return this.#drop({ ...chunk, place: { kind: 'placed', offset: from, how } });
     }
     await this.#table.putAside(chunk.index, offset, from);
     await this.#leave({ ...chunk, leaving: from });
@@ -308,15 +313,12 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
 
   /** Lands those that wait beside and whose place has become known. */
   async #settle(): Promise<void> {
-    if (this.#closed || this.#astray()) return;
+    if (this.#closed || this.#guesses.astray) return;
     await this.#settleDoubts();
     const { aside, layout } = this.#table;
-    const ready = layout.even ? [...aside] : between(this.#settledTo, layout.reach).filter((index) => aside.has(index));
-    for (const index of ready) {
-      const [chunk, offset] = [this.#table.get(index), layout.offsetOf(index)];
-      if (chunk !== undefined && offset !== undefined && this.#isWorthIt(chunk, offset)) await this.#putInPlace(index);
+    for (; this.#settledTo < layout.reach; this.#settledTo++) {
+      if (aside.has(this.#settledTo)) await this.#putInPlace(this.#settledTo);
     }
-    if (!layout.even) this.#settledTo = Math.max(this.#settledTo, layout.reach);
   }
 
   /** As `settle`, all of them; answers the first reason why one could not be placed. */
@@ -336,11 +338,12 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
     const chunk = this.#table.get(index);
     const offset = this.#table.layout.offsetOf(index);
     const { declaredSize } = this.#upload.record;
-    if (chunk?.place?.kind !== 'aside' || offset === undefined) return;
+    // Nothing is moved by a guess.
+    if (chunk?.place?.kind !== 'aside' || offset === undefined || !this.#table.layout.isCertain(index)) return;
     if (declaredSize !== null && offset + chunk.size > declaredSize) return;
     const waiting = { offset: chunk.place.offset, length: chunk.size };
     const digest = { algorithm: 'sha512', bytes: Buffer.from(chunk.checksum, 'hex') } as const;
-    const source = readingSource((into, at) => this.#aside.read(into, at), waiting);
+    const source = readingSource(this.#readAside, waiting);
     try {
       await this.#upload.receive({ offset, length: chunk.size, total: null, digest }, source, never);
     } catch (error) {
@@ -360,7 +363,9 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
 
   async #forget({ place, size }: KnownChunk): Promise<void> {
     if (place?.kind === 'aside') await this.#aside.free({ offset: place.offset, length: size });
-    if (place?.kind === 'placed') await this.#upload.discard([{ offset: place.offset, length: size }]);
+    // What was not landed by its own body may be somebody else's.
+    const landed = place?.kind === 'placed' && place.how === undefined;
+    if (landed) await this.#upload.discard([{ offset: place.offset, length: size }]);
   }
 
   /** Chunks of `count` and up go, if those below it are all there is. */
@@ -371,10 +376,7 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
   }
 
   #incomplete(size: number, count: number): HawserError {
-    const missing: number[] = [];
-    for (let index = 0; index < count && missing.length < refusals.MOST_MISSING; index++) {
-      if (this.#table.get(index)?.place === undefined) missing.push(index);
-    }
+    const missing = this.#table.missingBelow(count, refusals.MOST_MISSING);
     if (missing.length > 0) return refusals.chunksMissing(missing, count);
     const held = this.#table.layout.endOf(count);
     return held === undefined || held === size ? refusals.chunksMissing([], count) : sizeMismatch(size, held);
@@ -394,6 +396,4 @@ export class UploadChunks implements Omit<UploadServerWire, 'close'> {
 /** Work of ours that nobody waits for at a socket is stopped by closing the Upload. */
 const never = new AbortController().signal;
 
-function between(from: number, to: number): readonly number[] {
-  return Array.from({ length: Math.max(0, to - from) }, (_, index) => from + index);
-}
+const everything: Range = { offset: 0, length: Number.MAX_SAFE_INTEGER };

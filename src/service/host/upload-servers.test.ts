@@ -1,10 +1,10 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
-import { HawserError } from '../../core/errors.ts';
+import { HawserError, toHawserError } from '../../core/errors.ts';
 import { HashPool } from '../../engine/hash-pool.ts';
 import { SlabPool } from '../../engine/slab-pool.ts';
 import { sourceOf } from '../../engine/testing/rig.ts';
@@ -32,7 +32,7 @@ interface Stage extends AsyncDisposable {
   /** Launches its server, if it is not there, and answers what it does. */
   wire(uploadId: string): Promise<UploadServerWire>;
   /** As after kill -9: what is in memory is gone, what is in the folder and in the Store stays. */
-  restart(): Promise<void>;
+  restart(meanwhile?: (folder: string) => Promise<void>): Promise<void>;
   content(key: string): Promise<Buffer>;
 }
 
@@ -88,9 +88,10 @@ async function stage(capacity = 512 * MiB): Promise<Stage> {
       if (wire === undefined) throw new Error(`nothing listens at ${port}`);
       return wire;
     },
-    async restart() {
+    async restart(meanwhile) {
       await made.agent.close();
       listening.clear();
+      await meanwhile?.(folder);
       made.agent = await start();
     },
     async content(key) {
@@ -124,6 +125,12 @@ async function prepareAll(wire: UploadServerWire, chunks: ReadonlyMap<number, Ui
   for (const [index, bytes] of chunks) {
     await wire.prepareChunk({ index, size: bytes.length, checksum: checksumOf(bytes) });
   }
+}
+
+/** What may be told in the course of it; a fault of ours is none of it. */
+function refused(error: unknown): void {
+  const codes = ['incomplete', 'conflict', 'range-conflict', 'unavailable', 'not-found', 'size-mismatch'];
+  if (!codes.includes(toHawserError(error).code)) throw error;
 }
 
 function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
@@ -291,6 +298,149 @@ test('a native PUT was refused where a chunk had been put by a wrong guess', asy
   for (const index of [1, 2, 3]) expect(await send(again, index, piece(index))).toBe(true);
   await again.coalesceChunk({ size: bytes.length, count: 4 });
   expect((await it.content(key)).equals(bytes)).toBe(true);
+});
+
+test('a finish without a digest took a chunk that had been put by a wrong guess', async () => {
+  await using it = await stage();
+  const bytes = randomBytes(4 * MiB);
+  const { uploadId, key } = await it.open(bytes.length);
+  const wire = await it.wire(uploadId);
+  const pieces = cut(bytes, [512 * KiB, 1 * MiB, 1 * MiB, 1536 * KiB]);
+  // They belong at 0.5 and 1.5 MiB, and look like a cut at every MiB.
+  await prepareAll(wire, new Map([1, 2].map((index) => [index, pieces[index] ?? Buffer.alloc(0)])));
+  for (const index of [1, 2]) await send(wire, index, pieces[index] ?? Buffer.alloc(0));
+  const put = (offset: number, length: number) =>
+    it.agent.plane.receive(
+      uploadId,
+      { offset, length, total: null },
+      sourceOf(bytes.subarray(offset, offset + length)),
+      never,
+    );
+  await put(0, 1 * MiB);
+  await put(3 * MiB, 1 * MiB);
+  expect((await it.agent.plane.ranges(uploadId)).receivedBytes).toBe(bytes.length);
+  await expect(wire.coalesceChunk({ size: bytes.length, count: 4 })).rejects.toMatchObject({
+    code: 'incomplete',
+    message: expect.stringContaining('Missing are chunks 0, 3 of 4'),
+  });
+  const finish = () => it.agent.call('finishUpload', { uploadId, generation: 1, size: null, treeDigest: null });
+  await expect(finish()).rejects.toMatchObject({ code: 'incomplete' });
+  expect([...(await it.agent.plane.ranges(uploadId)).ranges]).toEqual([
+    { offset: 0, length: 1 * MiB },
+    { offset: 3 * MiB, length: 1 * MiB },
+  ]);
+  await put(1 * MiB, 2 * MiB);
+  await finish();
+  expect((await it.content(key)).equals(bytes)).toBe(true);
+});
+
+test('a chunk that a kill caught between its bytes and its record is no less of a guess', async () => {
+  await using it = await stage();
+  const bytes = randomBytes(4 * MiB);
+  const { uploadId, key } = await it.open(bytes.length);
+  const wire = await it.wire(uploadId);
+  const pieces = cut(bytes, [512 * KiB, 1 * MiB, 1 * MiB, 1536 * KiB]);
+  await prepareAll(wire, new Map([1, 2].map((index) => [index, pieces[index] ?? Buffer.alloc(0)])));
+  for (const index of [1, 2]) await send(wire, index, pieces[index] ?? Buffer.alloc(0));
+  await it.restart(async (folder) => {
+    const [name = ''] = await readdir(join(folder, 'chunks'));
+    const lines = (await readFile(join(folder, 'chunks', name), 'utf8')).trimEnd().split('\n');
+    const last = lines.findLastIndex((line) => line.includes('"placed"') && !line.includes('"landing"'));
+    await writeFile(join(folder, 'chunks', name), `${lines.toSpliced(last, 1).join('\n')}\n`);
+  });
+  const rest = { offset: 0, length: 1 * MiB, total: null };
+  await it.agent.plane.receive(uploadId, rest, sourceOf(bytes.subarray(0, 1 * MiB)), never);
+  const end = { offset: 3 * MiB, length: 1 * MiB, total: null };
+  await it.agent.plane.receive(uploadId, end, sourceOf(bytes.subarray(3 * MiB)), never);
+  // A digest says that it is wrong: then it is taken out as well.
+  const finish = { uploadId, generation: 1, size: null, treeDigest: '0'.repeat(64) };
+  await expect(it.agent.call('finishUpload', finish)).rejects.toMatchObject({ code: 'incomplete' });
+  const again = await it.wire(uploadId);
+  for (const [index, piece] of pieces.entries()) await send(again, index, piece);
+  await again.coalesceChunk({ size: bytes.length, count: 4 });
+  expect((await it.content(key)).equals(bytes)).toBe(true);
+});
+
+test('whoever finishes when, and whoever sent which part: what is sealed are the bytes of the source', async () => {
+  const step = fc.record({
+    index: fc.nat({ max: 7 }),
+    at: fc.nat({ max: 99 }),
+    how: fc.constantFrom(
+      'chunk',
+      'chunk',
+      'chunk',
+      'chunk',
+      'first',
+      'prepare',
+      'put',
+      'gap',
+      'finish',
+      'coalesce',
+      'restart',
+    ),
+  });
+  // All but the first and the last look like an even cut.
+  const odd = fc.constantFrom(32 * KiB, 64 * KiB, 96 * KiB);
+  const between = fc.array(fc.constant(64 * KiB), { minLength: 1, maxLength: 6 });
+  const plan = fc.record({
+    sizes: fc.tuple(odd, between, odd).map((all) => all.flat()),
+    alike: fc.boolean(),
+    withFirst: fc.boolean(),
+    steps: fc.array(step, { minLength: 4, maxLength: 30 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(plan, async ({ sizes, alike, withFirst, steps }) => {
+      await using it = await stage();
+      const length = sizes.reduce((sum, one) => sum + one, 0);
+      const bytes = alike ? Buffer.concat(sizes.map((one, i) => Buffer.alloc(one, i % 2))) : randomBytes(length);
+      const pieces = cut(bytes, sizes);
+      const { uploadId, key } = await it.open(length);
+      const put = (offset: number, end: number) =>
+        it.agent.plane.receive(
+          uploadId,
+          { offset, length: end - offset, total: null },
+          sourceOf(bytes.subarray(offset, end)),
+          never,
+        );
+      const gaps = async () => {
+        const { ranges } = await it.agent.plane.ranges(uploadId);
+        const ends = [...ranges, { offset: length, length: 0 }];
+        return ends.map(({ offset }, i) => {
+          const before = ends[i - 1];
+          return { from: before === undefined ? 0 : before.offset + before.length, to: offset };
+        });
+      };
+      const running: Promise<unknown>[] = [];
+      await (await it.wire(uploadId)).start(length);
+      const run = async (wire: UploadServerWire, { index, at, how }: (typeof steps)[number]) => {
+        if (how === 'first' && !withFirst) return;
+        const which = how === 'first' ? 0 : 1 + (index % (pieces.length - 1));
+        const piece = pieces[which] ?? Buffer.alloc(0);
+        const name = { index: which, size: piece.length, checksum: checksumOf(piece) };
+        if (how === 'chunk' || how === 'first') await send(wire, which, piece);
+        if (how === 'prepare') await wire.prepareChunk(name);
+        if (how === 'put') await put(Math.floor((length * at) / 110), Math.floor((length * (at + 10)) / 110));
+        if (how === 'gap') for (const { from, to } of await gaps()) if (from < to) await put(from, to);
+        if (how === 'coalesce') await wire.coalesceChunk({ size: length, count: pieces.length });
+        if (how === 'finish')
+          await it.agent.call('finishUpload', { uploadId, generation: 1, size: null, treeDigest: null });
+      };
+      for (const one of steps) {
+        if (one.how === 'restart') {
+          await Promise.all(running.splice(0));
+          await it.restart();
+        } else running.push(run(await it.wire(uploadId), one).catch(refused));
+      }
+      await Promise.all(running);
+      for (let turn = 0; (await it.store.stat(key)).kind !== 'sealed' && turn < 5; turn++) {
+        for (const how of ['gap', 'finish'] as const) {
+          await run(await it.wire(uploadId), { index: 0, at: 0, how }).catch(refused);
+        }
+      }
+      expect((await it.content(key)).equals(bytes)).toBe(true);
+    }),
+    { numRuns: Number(process.env.CHUNK_RUNS ?? 40) },
+  );
 });
 
 test('zeros and a body of unknown length were refused there as well', async () => {

@@ -89,6 +89,12 @@ export class UploadServers {
     return server === undefined ? land() : server.chunks.besideOthers(ranges, land);
   }
 
+  /** Finishes without what lies there by a guess. See UploadChunks.withoutGuesses. */
+  async withoutGuesses<T>(uploadId: string, finish: () => Promise<T>): Promise<T> {
+    const server = await this.#servers.get(uploadId)?.catch(() => undefined);
+    return server === undefined ? finish() : server.chunks.withoutGuesses(finish);
+  }
+
   /** Its port is given back; what was received stays. Repeatable. */
   async shut(uploadId: string): Promise<void> {
     const server = await this.#servers.get(uploadId)?.catch(() => undefined);
