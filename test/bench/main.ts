@@ -92,7 +92,7 @@ async function run(bench: Bench): Promise<void> {
   if (wants('replicate')) await done('replicate', replicateLines(await replicateCase(means), means.size));
   if (wants('chunks')) await done('chunks', chunkLines(await chunksCase(means)));
   if (wants('imageio')) await done('imageio', imageioLines(await imageioCase(means)));
-  if (wants('nbd')) await done('nbd', nbdLines(await nbdCase(means.folder, means.whole.file, means)));
+  if (wants('nbd')) await done('nbd', nbdLines(await nbdCase({ ...means, source: means.whole.file })));
 }
 
 async function plain({ means, wants, done }: Bench, hash: HashResult | undefined): Promise<void> {

@@ -1,74 +1,79 @@
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { rm, truncate, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { childSeconds, type Sample } from './measure.ts';
+import { makeSparseFile } from '../wire/sparse-file.ts';
+import { measuredChildren, type Sample } from './measure.ts';
+import { startQemuNbd } from './qemu-nbd.ts';
+import { type Rivals, rival } from './rivals.ts';
+import { runQuietly } from './run.ts';
+
+export type NbdRivals = Rivals<'hawser' | 'peer'>;
 
 export interface NbdResult {
-  readonly name: string;
-  readonly bytes: number;
-  readonly hawser: readonly Sample[];
-  readonly nbdcopy: readonly Sample[];
+  /** In turn with nbdcopy. */
+  readonly copies: readonly NbdRivals[];
+  /** In turn with `nbdinfo --map`. */
+  readonly extents: NbdRivals;
+  readonly sparse: { readonly size: number; readonly data: number };
 }
 
-const run = promisify(execFile);
+const GiB = 2 ** 30;
 const ours = fileURLToPath(new URL('./nbd-copy.ts', import.meta.url));
 
-/** Our NBD client against nbdcopy, both as a process of their own against the same qemu-nbd; CPU is of the client. */
-export async function nbdCase(
-  folder: string,
-  source: string,
-  { rounds, size }: { readonly rounds: number; readonly size: number },
-): Promise<readonly NbdResult[]> {
-  const image = join(folder, 'nbd.img');
-  const socket = join(folder, 'nbd.sock');
-  const pid = join(folder, 'nbd.pid');
-  await writeFile(image, '');
-  await truncate(image, size);
-  const server = spawn('qemu-nbd', [`--socket=${socket}`, '-f', 'raw', '-t', '-e', '8', `--pid-file=${pid}`, image]);
-  try {
-    while (!existsSync(pid)) {
-      if (server.exitCode !== null) throw new Error('qemu-nbd did not start');
-      await wait(10);
-    }
-    const uri = `nbd+unix:///?socket=${socket}`;
-    const contests = [
-      {
-        name: 'write',
-        hawser: [process.execPath, ours, 'write', socket, source],
-        nbdcopy: ['nbdcopy', '--flush', source, uri],
-      },
-      { name: 'read', hawser: [process.execPath, ours, 'read', socket], nbdcopy: ['nbdcopy', uri, 'null:'] },
-    ] as const;
-    const results: NbdResult[] = [];
-    for (const { name, ...commands } of contests) {
-      const samples = { hawser: [] as Sample[], nbdcopy: [] as Sample[] };
-      for (let round = 0; round <= rounds; round++) {
-        for (const side of round % 2 === 0 ? (['nbdcopy', 'hawser'] as const) : (['hawser', 'nbdcopy'] as const)) {
-          const sample = await timed(commands[side]);
-          if (round > 0) samples[side].push(sample);
-        }
-      }
-      results.push({ name, bytes: size, ...samples });
-    }
-    return results;
-  } finally {
-    server.kill();
-    if (server.exitCode === null && server.signalCode === null) await once(server, 'exit');
-    await rm(image);
-  }
+export interface NbdMeans {
+  readonly folder: string;
+  /** The dense image. */
+  readonly source: string;
+  readonly rounds: number;
+  readonly size: number;
+  readonly note: (text: string) => void;
 }
 
-async function timed([command, ...args]: readonly [string, ...string[]]): Promise<Sample> {
-  const before = await childSeconds();
-  const begun = performance.now();
-  const { stdout } = await run(command, args);
-  // Our own client says it itself, see nbd-copy.ts.
-  if (stdout.startsWith('{')) return JSON.parse(stdout) as Sample;
-  const seconds = (performance.now() - begun) / 1000;
-  return { seconds, cpuSeconds: (await childSeconds()) - before };
+/** Our NBD client against libnbd's programs, each as a process of its own with the same qemu-nbd; CPU is of the client. */
+export async function nbdCase(means: NbdMeans): Promise<NbdResult> {
+  const { folder, source, rounds, size, note } = means;
+  const copies: NbdRivals[] = [];
+  {
+    await using server = await startQemuNbd(folder, size);
+    for (const connections of [1, 4]) {
+      const nbdcopy = ['nbdcopy', `--connections=${connections}`, '--requests=16'];
+      const contests = {
+        write: { ours: ['write', source], peer: [...nbdcopy, '--flush', source, server.uri] },
+        read: { ours: ['read'], peer: [...nbdcopy, server.uri, 'null:'] },
+      };
+      for (const [way, commands] of Object.entries(contests)) {
+        const name = `${way}, ${connections} connection${connections === 1 ? '' : 's'}`;
+        const [how = '', ...file] = commands.ours;
+        const command = [process.execPath, ours, how, server.socket, String(connections), ...file];
+        const ways = { hawser: () => told(command), peer: () => spent(commands.peer) };
+        copies.push(await rival({ name, bytes: size, rounds, folder, ways }));
+        note(name);
+      }
+    }
+  }
+  const data = Math.min(size, GiB);
+  const sparse = { size: 20 * data, data };
+  return { copies, extents: await extentsOf(sparse, means), sparse };
+}
+
+async function extentsOf({ size, data }: NbdResult['sparse'], { folder, rounds }: NbdMeans): Promise<NbdRivals> {
+  const image = join(folder, 'nbd-sparse');
+  await makeSparseFile(image, size, data);
+  await using server = await startQemuNbd(folder, size, image);
+  const ways = {
+    hawser: () => told([process.execPath, ours, 'extents', server.socket, '1']),
+    peer: () => spent(['nbdinfo', '--map', server.uri]),
+  };
+  const result = await rival({ name: 'extents', bytes: data, rounds, folder, ways });
+  await rm(image);
+  return result;
+}
+
+/** Our own client says it itself, see nbd-copy.ts. */
+async function told(command: readonly string[]): Promise<Sample> {
+  return JSON.parse(await runQuietly(command)) as Sample;
+}
+
+function spent(command: readonly string[]): Promise<Sample> {
+  return measuredChildren(async () => void (await runQuietly(command)));
 }

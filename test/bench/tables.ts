@@ -3,7 +3,7 @@ import type { ChunkRivals, ChunksResult, ChunkWay } from './chunks.ts';
 import type { ImageioResult } from './imageio.ts';
 import { imageioSection } from './imageio-page.ts';
 import { median, type Sample } from './measure.ts';
-import type { NbdResult } from './nbd.ts';
+import type { NbdResult, NbdRivals } from './nbd.ts';
 import { cpuPerGiB, type Pair, wallRatio } from './pairs.ts';
 import { type ReplicateWay, replicateWays } from './replicate.ts';
 import { cpuOf, type Rivals, rateOf, secondsOf } from './rivals.ts';
@@ -89,18 +89,24 @@ export function imageioLines(result: ImageioResult): Lines {
   return imageioSection(result, table);
 }
 
-/** Both clients as processes of their own against one qemu-nbd over a raw file in the page cache; CPU is of the client. */
-export function nbdLines(results: readonly NbdResult[]): Lines {
-  const middle = (samples: readonly Sample[], of: keyof Sample) => median(samples.map((sample) => sample[of]));
-  const rows = results.map(({ name, bytes, hawser, nbdcopy }) => [
+export function nbdLines({ copies, extents, sparse }: NbdResult): Lines {
+  const row = ({ name, bytes, samples: { hawser, peer } }: NbdRivals) => [
     name,
-    (bytes / MiB / middle(hawser, 'seconds')).toFixed(0),
-    (bytes / MiB / middle(nbdcopy, 'seconds')).toFixed(0),
-    (middle(nbdcopy, 'seconds') / middle(hawser, 'seconds')).toFixed(2),
-    (middle(hawser, 'cpuSeconds') / (bytes / GiB)).toFixed(2),
-    (middle(nbdcopy, 'cpuSeconds') / (bytes / GiB)).toFixed(2),
-  ]);
-  return table(['our client', 'Hawser MiB/s', 'nbdcopy MiB/s', 'ratio', 'Hawser CPU s/GiB', 'nbdcopy CPU s/GiB'], rows);
+    rateOf(hawser, bytes).toFixed(0),
+    rateOf(peer, bytes).toFixed(0),
+    (secondsOf(peer) / secondsOf(hawser)).toFixed(2),
+    cpuOf(hawser, bytes).toFixed(2),
+    cpuOf(peer, bytes).toFixed(2),
+  ];
+  const ms = (samples: readonly Sample[]) => `${(1000 * secondsOf(samples)).toFixed(0)} ms`;
+  return [
+    'Our client and nbdcopy as processes of their own with one qemu-nbd over a raw file in the page cache; `write` flushes. CPU is of the client. qemu-nbd has one thread',
+    'however many connections there are.',
+    '',
+    ...table(['', 'Hawser MiB/s', 'nbdcopy MiB/s', 'ratio', 'Hawser CPU s/GiB', 'nbdcopy CPU s/GiB'], copies.map(row)),
+    '',
+    `Extents of ${sizeOf(sparse.size)} with ${sizeOf(sparse.data)} of data: ${ms(extents.samples.hawser)}; \`nbdinfo --map\`, with its start: ${ms(extents.samples.peer)}.`,
+  ];
 }
 
 export function replicateLines(results: readonly Rivals<ReplicateWay>[], size: number): Lines {
