@@ -2,7 +2,6 @@ import { closeSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { FileSend, SendEnd, SendEvents, Sender, Sending } from '../core/sender.ts';
 import { eventDescriptor } from './event-descriptor.ts';
-import { libc } from './libc.ts';
 
 /** Of the sender thread. */
 interface SenderMessage {
@@ -19,11 +18,6 @@ interface Thread {
 }
 
 const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
-
-/** Undefined where this machine has no such calls. */
-export function openSocketSender(): SocketSender | undefined {
-  return libc() === undefined ? undefined : new SocketSender();
-}
 
 /** A Sender with one thread for all its connections: poll(2), then sendfile(2). The thread starts with the first of them. */
 export class SocketSender implements Sender, AsyncDisposable {

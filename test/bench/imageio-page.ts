@@ -1,7 +1,8 @@
 import type { ImageioAlone, ImageioResult } from './imageio.ts';
 import type { ImageioRow, Transport } from './imageio-row.ts';
 import { cpuOf, rateOf, secondsOf } from './rivals.ts';
-import type { Lines } from './tables.ts';
+
+type Lines = readonly string[];
 
 const GiB = 2 ** 30;
 const MiB = 2 ** 20;
