@@ -1,7 +1,7 @@
 import { cutAt, type Range, type RangeSet, rangeEnd } from '../core/range.ts';
 import type { Acknowledged } from './acknowledged.ts';
 import type { ImageioImage, Offer } from './imageio-image.ts';
-import { mayPass } from './imageio-patience.ts';
+import { patiently } from './imageio-patience.ts';
 import type { ImageioStatus } from './imageio-progress.ts';
 import type { Patience } from './patience.ts';
 import type { Sending } from './send-source.ts';
@@ -75,7 +75,7 @@ export class ImageioDelivery implements Sending {
 
   async #repeated(part: Range, request: () => Promise<void>): Promise<void> {
     const { acknowledged, patience, signal, status } = this.#parts;
-    await patience.persist(async () => {
+    await patiently(patience, async () => {
       signal.throwIfAborted();
       await this.#enter();
       try {
@@ -86,8 +86,7 @@ export class ImageioDelivery implements Sending {
       } finally {
         this.#leave();
       }
-    }, mayPass());
-    patience.succeeded();
+    });
     acknowledged.add(part);
     status.landed(part, acknowledged.bytes);
   }

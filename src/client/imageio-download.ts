@@ -5,7 +5,7 @@ import { cutAt, type Range, RangeSet, rangeEnd } from '../core/range.ts';
 import type { DownloadSink } from './download-sink.ts';
 import { endOfExtents, imageioExtents } from './imageio-extents.ts';
 import type { ImageioImage, Offer } from './imageio-image.ts';
-import { mayPass, transferPatience } from './imageio-patience.ts';
+import { mayPass, patiently, transferPatience } from './imageio-patience.ts';
 import { type ImageioProgress, ImageioStatus } from './imageio-progress.ts';
 import { verifyImageio } from './imageio-verify.ts';
 import { LeafTable } from './leaf-table.ts';
@@ -96,7 +96,7 @@ class ImageioDownload {
   #holes = 0;
 
   constructor(options: ImageioDownloadOptions, stop: AbortController, left: Left) {
-    this.#options = options;
+    this.#options = { ...options, image: options.image.under(stop.signal) };
     this.#stop = stop;
     this.#left = left;
     this.#status = new ImageioStatus(options.size, options.onProgress);
@@ -172,7 +172,7 @@ class ImageioDownload {
     await this.#note(range, bytes);
     if (this.#left === 'believed') return true;
     const ours = await this.#leafTable.rangeDigest(range, hashing);
-    return ours === (await this.#patience.persist(() => image.treeDigest(range), mayPass()));
+    return ours === (await patiently(this.#patience, () => image.treeDigest(range)));
   }
 
   async #note(range: Range, bytes: Uint8Array): Promise<void> {

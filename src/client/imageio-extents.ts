@@ -1,6 +1,6 @@
 import { cutAt, intersect, type Range, rangeEnd } from '../core/range.ts';
 import type { ImageioImage, Offer } from './imageio-image.ts';
-import { mayPass } from './imageio-patience.ts';
+import { patiently } from './imageio-patience.ts';
 import type { Patience } from './patience.ts';
 import type { SourceExtent } from './ports.ts';
 
@@ -14,7 +14,7 @@ export async function* imageioExtents(
 ): AsyncGenerator<SourceExtent> {
   const parts = offer.partial.has('extents') ? cutAt(range, AT_ONCE) : [undefined];
   for (const part of parts) {
-    for (const extent of await patience.persist(() => image.extents(part), mayPass())) {
+    for (const extent of await patiently(patience, () => image.extents(part))) {
       const wanted = intersect(extent, range);
       if (wanted !== undefined) yield { ...wanted, kind: extent.kind };
     }

@@ -50,6 +50,11 @@ export class ImageioImage {
     this.#parts = parts;
   }
 
+  /** The same image, for a run of requests that ends with `signal`. */
+  under(signal: AbortSignal): ImageioImage {
+    return new ImageioImage({ ...this.#parts, signal });
+  }
+
   async offer(): Promise<Offer> {
     const answer = await this.#fetch('OPTIONS', this.where.url);
     if (answer.status !== 200 && answer.status !== 204) throw errorOfWire(answer, this.where);

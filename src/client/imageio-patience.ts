@@ -12,7 +12,14 @@ export function transferPatience(clock: Clock, signal: AbortSignal, status: Imag
   return new Patience({ clock, signal, giveUpMs: GIVE_UP_MS, onWaiting: (waiting) => status.change({ waiting }) });
 }
 
-/** For one call of `Patience.persist`: a few faults that the server answers with, any number of connections that break. */
+/** One request, as often as it takes. */
+export async function patiently<T>(patience: Patience, request: () => Promise<T>): Promise<T> {
+  const result = await patience.persist(request, mayPass());
+  patience.succeeded();
+  return result;
+}
+
+/** For one request: a few faults that the server answers with, any number of connections that break. */
 export function mayPass(): (error: HawserError) => boolean {
   let faults = 0;
   return (error) => error.code === 'unavailable' || error.details.status === undefined || ++faults < FAULTS;

@@ -6,7 +6,7 @@ import { Acknowledged } from './acknowledged.ts';
 import { ImageioDelivery } from './imageio-delivery.ts';
 import { endOfExtents, imageioExtents } from './imageio-extents.ts';
 import type { ImageioImage, Offer } from './imageio-image.ts';
-import { mayPass, transferPatience } from './imageio-patience.ts';
+import { patiently, transferPatience } from './imageio-patience.ts';
 import { type ImageioProgress, ImageioStatus } from './imageio-progress.ts';
 import { verifyImageio } from './imageio-verify.ts';
 import { readOnlyError } from './imageio-words.ts';
@@ -79,7 +79,7 @@ class ImageioUpload {
 
   constructor(options: ImageioUploadOptions, stop: AbortController) {
     const { clock, hashing, maxChunk, offer, parallel, source } = options;
-    this.#options = options;
+    this.#options = { ...options, image: options.image.under(stop.signal) };
     this.#stop = stop;
     this.#status = new ImageioStatus(source.size, options.onProgress);
     this.#patience = transferPatience(clock, stop.signal, this.#status);
@@ -130,7 +130,7 @@ class ImageioUpload {
     const { image, offer, source } = this.#options;
     if (!offer.features.has('zero')) return;
     try {
-      await this.#patience.persist(() => image.zero({ offset: source.size, length: 0 }), mayPass());
+      await patiently(this.#patience, () => image.zero({ offset: source.size, length: 0 }));
     } catch (error) {
       if (!isHawserError(error, 'out-of-range')) throw error;
       throw new HawserError(
@@ -183,7 +183,7 @@ class ImageioUpload {
     const blocks = [...cutAt({ offset: 0, length: range.length }, TREE_BLOCK)];
     const leaves = await hashing.sha256(blocks.map(({ offset, length }) => bytes.subarray(offset, offset + length)));
     for (const [i, leaf] of leaves.entries()) this.#leafTable.set(range.offset / TREE_BLOCK + i, leaf);
-    const theirs = await this.#patience.persist(() => image.treeDigest(range), mayPass());
+    const theirs = await patiently(this.#patience, () => image.treeDigest(range));
     const same = theirs === (await this.#leafTable.rangeDigest(range, hashing));
     this.#misses = same ? 0 : this.#misses + 1;
     if (!same) return;
@@ -213,9 +213,9 @@ class ImageioUpload {
   /** As it is now: a file may have grown. */
   async #imageSize(): Promise<number | undefined> {
     const { image, offer } = this.#options;
-    if (offer.size !== undefined) return (await this.#patience.persist(() => image.offer(), mayPass())).size;
+    if (offer.size !== undefined) return (await patiently(this.#patience, () => image.offer())).size;
     if (!offer.features.has('extents')) return undefined;
-    return await this.#patience.persist(() => endOfExtents(image), mayPass());
+    return await patiently(this.#patience, () => endOfExtents(image));
   }
 
   #verify(imageSize: number | undefined): Promise<boolean> {

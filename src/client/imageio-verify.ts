@@ -2,7 +2,7 @@ import { TREE_BLOCK } from '../core/digest.ts';
 import type { HawserError } from '../core/errors.ts';
 import { cutAt } from '../core/range.ts';
 import type { ImageioImage, Offer } from './imageio-image.ts';
-import { mayPass } from './imageio-patience.ts';
+import { patiently } from './imageio-patience.ts';
 import type { ImageioStatus } from './imageio-progress.ts';
 import type { LeafTable } from './leaf-table.ts';
 import type { Patience } from './patience.ts';
@@ -35,7 +35,7 @@ export async function verifyImageio(request: VerifyImageio): Promise<boolean> {
   if (offer.partial.has('checksum')) {
     status.change({ phase: 'verifying', done: 0 });
     for (const part of cutAt({ offset: 0, length: size }, AT_ONCE)) {
-      const theirs = await patience.persist(() => image.treeDigest(part), mayPass());
+      const theirs = await patiently(patience, () => image.treeDigest(part));
       const ours = await request.leafTable.rangeDigest(part, request.hashing);
       if (theirs !== ours) throw request.differs(`between byte ${part.offset} and ${part.offset + part.length}`);
       status.change({ done: part.offset + part.length });
@@ -44,7 +44,7 @@ export async function verifyImageio(request: VerifyImageio): Promise<boolean> {
   }
   if (imageSize !== size) return false;
   status.change({ phase: 'verifying', done: 0 });
-  const theirs = await patience.persist(() => image.treeDigest(), mayPass());
+  const theirs = await patiently(patience, () => image.treeDigest());
   if (theirs !== (await request.leafTable.treeDigest(size, request.hashing))) throw request.differs('in all');
   return true;
 }

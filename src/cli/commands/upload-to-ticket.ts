@@ -4,12 +4,12 @@ import { type ImageioUploadOutcome, uploadToImageio } from '../../client/imageio
 import { systemClock } from '../../client/system-clock.ts';
 import { HawserError } from '../../core/errors.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { openLocalFile } from '../node/file-source.ts';
+import { type LocalFile, openLocalFile } from '../node/file-source.ts';
 import { HashPool } from '../node/hash-pool.ts';
 import { ProgressLine } from '../progress-line.ts';
 import { type GlobalOptions, Interrupted, note, print, printJson, stopSignal } from '../terminal.ts';
 import { formatBytes, formatSeconds, printable } from '../text.ts';
-import { openTicketImage, refuseOptions } from '../ticket-image.ts';
+import { openTicketImage, refuseOptions, type TicketImage } from '../ticket-image.ts';
 import { viewOfTicket } from '../ticket-view.ts';
 
 export interface TicketUploadOptions extends GlobalOptions {
@@ -36,28 +36,9 @@ export async function uploadToTicket(file: string, url: string, options: TicketU
     using ticket = await openTicketImage(url, options, signal);
     comparable = ticket.offer.partial.has('checksum');
     const begun = performance.now();
-    const outcome = await run();
+    const outcome = await send({ source, ticket, signal, onProgress: (progress) => (last = progress) }, options);
     report(outcome, (performance.now() - begun) / 1000, { name: basename(file), options });
     return exitCodes.ok;
-
-    async function run(): Promise<ImageioUploadOutcome> {
-      await using hashing = new HashPool();
-      using line = new ProgressLine(basename(file), options);
-      return await uploadToImageio({
-        ...ticket,
-        source,
-        hashing,
-        clock: systemClock,
-        signal,
-        parallel: options.parallel,
-        maxChunk: options.chunkSize,
-        restart: options.restart === true,
-        onProgress: (progress) => {
-          last = progress;
-          line.update(viewOfTicket(progress));
-        },
-      });
-    }
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     sayInterrupted(last, comparable, options);
@@ -65,6 +46,35 @@ export async function uploadToTicket(file: string, url: string, options: TicketU
   } finally {
     release();
   }
+}
+
+interface Sent {
+  readonly source: LocalFile;
+  readonly ticket: TicketImage;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: ImageioProgress) => void;
+}
+
+async function send(
+  { onProgress, signal, source, ticket }: Sent,
+  options: TicketUploadOptions,
+): Promise<ImageioUploadOutcome> {
+  await using hashing = new HashPool();
+  using line = new ProgressLine(basename(source.path), options);
+  return await uploadToImageio({
+    ...ticket,
+    source,
+    hashing,
+    clock: systemClock,
+    signal,
+    parallel: options.parallel,
+    maxChunk: options.chunkSize,
+    restart: options.restart === true,
+    onProgress: (progress) => {
+      onProgress(progress);
+      line.update(viewOfTicket(progress));
+    },
+  });
 }
 
 function report(
