@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { networkInterfaces } from 'node:os';
+import { availableParallelism, networkInterfaces } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import { lendConnection } from '../doors/_http/lent-connection.ts';
 import { openPeers } from '../links/peer/open-peers.ts';
@@ -19,6 +19,8 @@ export function pullMeans(allow: readonly string[]): PullMeans {
   return {
     openPeer: openPeers({ passed: passedInBuffers, lend: lendConnection, connectPinned }),
     openUrl: openUrls({ guard, resolve, passed: passedInBuffers, now: () => new Date() }),
+    // One core stays for everything else.
+    unpackAtOnce: Math.max(1, availableParallelism() - 1),
     patience: {
       tries: TRIES,
       random: Math.random,

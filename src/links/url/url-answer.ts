@@ -27,6 +27,7 @@ export function answerOf(response: IncomingMessage, asked: AskedFor): UrlAnswer 
 
 function read(response: IncomingMessage, { wanted, host, passed, stallMs }: AskedFor): UrlAnswer {
   const validator = validatorOf(response.headers);
+  const encoding = encodingOf(response.headers);
   const announced = response.headers['content-length'];
   const contentLength = announced === undefined ? null : Number(announced);
   const cancel = () => void response.destroy();
@@ -35,6 +36,7 @@ function read(response: IncomingMessage, { wanted, host, passed, stallMs }: Aske
     offset,
     ...sizes,
     validator,
+    encoding,
     body: responseSource(response, { length: sizes.length, stallMs, passed }),
     cancel,
   });
@@ -61,7 +63,7 @@ function nothingThere(
   const size = /^bytes \*\/(\d{1,15})$/.exec(response.headers['content-range'] ?? '')?.[1];
   if (wanted?.offset === 0 && Number(size) === 0) {
     const body = { drain: () => Promise.resolve() };
-    return { ranged: true, offset: 0, length: 0, size: 0, validator, body, cancel: () => {} };
+    return { ranged: true, offset: 0, length: 0, size: 0, validator, encoding: null, body, cancel: () => {} };
   }
   throw new HawserError(
     'source-changed',
@@ -76,6 +78,13 @@ function contentRange(text: string | undefined): { readonly range: Range; readon
   const sane =
     last >= first && (size === null ? Number.isSafeInteger(last) : Number.isSafeInteger(size) && last < size);
   return sane ? { range: { offset: first, length: last - first + 1 }, size } : undefined;
+}
+
+/** Names are told apart in no case (RFC 9110 8.4.1); `identity` should not be sent, and says nothing. */
+function encodingOf(headers: IncomingMessage['headers']): string | null {
+  const names = (headers['content-encoding'] ?? '').split(',').map((name) => name.trim().toLowerCase());
+  const applied = names.filter((name) => name !== '' && name !== 'identity');
+  return applied.length === 0 ? null : applied.join(', ');
 }
 
 /** A strong ETag, else a Last-Modified that can count as one; as If-Range wants it. */

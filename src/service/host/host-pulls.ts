@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { PullSource, UploadReport } from '../../contract/link.ts';
+import { Slots } from '../../core/slots.ts';
 import { CopyPull } from './copy-pull.ts';
 import type { HostCopies } from './host-copies.ts';
 import type { HostUpload } from './host-upload.ts';
@@ -13,6 +14,8 @@ export interface PullMeans {
   readonly openPeer: OpenPeer;
   readonly openUrl: OpenUrl;
   readonly patience: PullPatience;
+  /** How many files may be unpacked at once; each has a thread, and needs up to 128 MiB. */
+  readonly unpackAtOnce: number;
 }
 
 export interface HostPullsParts {
@@ -29,11 +32,13 @@ export class HostPulls {
   readonly #parts: HostPullsParts;
   readonly #pulls = new Map<string, { readonly source: PullSource; readonly pull: Pull }>();
   /** What is started and stopped for one Upload, one after the other: two that run at once would fetch into it both. */
+  readonly #unpacking: Slots;
   readonly #turns = new Map<string, Promise<void>>();
   #closed = false;
 
   constructor(parts: HostPullsParts) {
     this.#parts = parts;
+    this.#unpacking = new Slots(parts.means.unpackAtOnce);
   }
 
   /** Begins, or goes on from another source. The same source again changes nothing unless it had failed, or bytes were discarded since. */
@@ -98,6 +103,7 @@ export class HostPulls {
         upload,
         file: means.openUrl(source.url),
         decompress: source.decompress,
+        unpacking: this.#unpacking,
         mustHaveRoom: (bytes) => uploads.mustHaveRoomFor(upload, bytes),
         capacity: () => uploads.capacityFor(upload),
       });

@@ -134,6 +134,8 @@ export interface UrlAnswer {
   readonly size: number | null;
   /** While the server tells the same one, the bytes are the same; null: it tells none that promises that. */
   readonly validator: string | null;
+  /** Content-Encoding, in lower case: the bytes are packed, although they were asked for as they are. Null: they are not. */
+  readonly encoding: string | null;
   readonly body: ByteSource;
   cancel(): void;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { PullSource } from '../../contract/link.ts';
 import { treeOf } from '../../engine/testing/rig.ts';
@@ -390,6 +390,62 @@ describe('packed files', () => {
     expect((await contentOf(host, asIs.ref)).equals(packed)).toBe(true);
     const plain = await fetched(host, `${base}/plain`, { decompress: 'auto' });
     expect((await contentOf(host, plain.ref)).equals(bytes)).toBe(true);
+  });
+
+  test('a server that packs what it sends although it was asked not to: unpacked with auto, else refused', async () => {
+    await using host = await hostStage();
+    const answers: Readonly<Record<string, { readonly body: Buffer; readonly encoding: string }>> = {
+      '/gzip': { body: gzipSync(bytes), encoding: 'GZIP' },
+      '/zstd': { body: zstdCompressSync(bytes), encoding: 'zstd' },
+      '/br': { body: brotliCompressSync(bytes.subarray(0, 1000)), encoding: 'br' },
+      '/plain': { body: bytes, encoding: 'identity' },
+    };
+    for (const ranges of [true, false]) {
+      await using server = await urlServer((served) => {
+        const { body, encoding } = answers[served.request.url ?? ''] ?? { body: bytes, encoding: '' };
+        serveBytes(served, body, { ranges, headers: { 'content-encoding': encoding } });
+      });
+      const base = `http://127.0.0.1:${server.port}`;
+      for (const path of ['/gzip', '/zstd', '/plain']) {
+        const { ref } = await fetched(host, base + path, { decompress: 'auto' });
+        expect((await contentOf(host, ref)).equals(bytes)).toBe(true);
+      }
+      expect(server.requests.every(({ headers }) => headers['accept-encoding'] === 'identity')).toBe(true);
+      const asIs = await fetched(host, `${base}/plain`);
+      expect((await contentOf(host, asIs.ref)).equals(bytes)).toBe(true);
+      const said = { '/gzip': /asked not to. Have it unpacked on the way/, '/br': /content-encoding: br/ };
+      for (const [path, message] of Object.entries(said)) {
+        const { report } = await fetched(host, base + path);
+        expect(report).toMatchObject({ pull: 'failed', problem: { code: 'unsupported' }, receivedBytes: 0 });
+        expect(report.problem?.message).toMatch(message);
+      }
+      const { report } = await fetched(host, `${base}/br`, { decompress: 'auto' });
+      expect(report).toMatchObject({ pull: 'failed', problem: { code: 'unsupported' } });
+    }
+  });
+
+  test('files are unpacked by a few threads at once, whoever wants them; what is not packed does not wait', async () => {
+    await using host = await hostStage();
+    const packed = gzipSync(bytes);
+    const held: (() => void)[] = [];
+    await using server = await urlServer((served) => {
+      const plain = served.request.url === '/plain';
+      if (plain || served.request.headers.range !== undefined) return serveBytes(served, plain ? bytes : packed);
+      held.push(() => serveBytes(served, packed));
+    });
+    const base = `http://127.0.0.1:${server.port}`;
+    const all = Array.from({ length: 5 }, () => fetched(host, base, { decompress: 'auto' }));
+    await expect.poll(() => held.length).toBe(2);
+    // Every one of them has been probed, and three wait for their turn without a connection.
+    await expect.poll(() => server.requests.filter(({ range }) => range !== undefined).length).toBe(5);
+    const plain = await fetched(host, `${base}/plain`, { decompress: 'auto' });
+    expect((await contentOf(host, plain.ref)).equals(bytes)).toBe(true);
+    expect(held).toHaveLength(2);
+    for (let answered = 0; answered < 5; answered++) {
+      await expect.poll(() => held.length).toBeGreaterThan(answered);
+      held[answered]?.();
+    }
+    for (const { ref } of await Promise.all(all)) expect((await contentOf(host, ref)).equals(bytes)).toBe(true);
   });
 
   test('a bomb is stopped by maxSize, with what the unpacked bytes are', async () => {

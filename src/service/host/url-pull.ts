@@ -2,6 +2,7 @@ import type { ByteSource } from '../../core/bytes.ts';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import { inLanes } from '../../core/in-lanes.ts';
 import { cutAt, type Range } from '../../core/range.ts';
+import type { Slots } from '../../core/slots.ts';
 import type { HostUpload } from './host-upload.ts';
 import type { UrlAnswer, UrlFile } from './ports.ts';
 import type { PullWork } from './pull.ts';
@@ -14,6 +15,8 @@ const LANES = 4;
 const PIECE = 32 * 1024 * 1024;
 /** What the first request asks for: it tells size, validator, whether ranges work, and how it is packed. */
 const PROBE = 64;
+/** Content-Encodings of packings that are told by their first bytes, and unpacked (RFC 9110 8.4.1, RFC 8878). */
+const UNPACKED: ReadonlySet<string> = new Set(['gzip', 'x-gzip', 'zstd']);
 /** Unpacked bytes after which the room in the Store is looked at again. */
 const ROOM_EVERY = 64 * 1024 * 1024;
 
@@ -23,6 +26,8 @@ export interface UrlPullParts {
   readonly decompress: 'none' | 'auto';
   /** Throws `store-full` when so many bytes more would take what is promised to others. */
   readonly mustHaveRoom: (bytes: number) => Promise<void>;
+  /** How many are unpacked at once: those of all Uploads of the agent together. */
+  readonly unpacking: Slots;
   /** Bytes that the Store could hold when empty. */
   readonly capacity: () => Promise<number>;
 }
@@ -62,19 +67,30 @@ export class UrlPull implements PullWork {
   }
 
   async #attempt(signal: AbortSignal): Promise<void> {
-    const { file, decompress } = this.#parts;
-    const answer = this.#noRanges
-      ? await file.get(null, null, signal)
-      : await file.get({ offset: 0, length: PROBE }, null, signal);
-    await this.#noteValidator(answer.validator);
-    if (!answer.ranged) return this.#stream(answer, signal);
-    const head = await readAll(answer.body, signal);
-    const packing = decompress === 'auto' ? packingOf(head) : undefined;
-    if (packing === undefined && answer.size !== null && this.#mayFetchRanges(answer)) {
-      await this.#declare(answer.size);
-      return this.#ranges({ offset: 0, length: answer.size }, answer.validator, signal);
+    const probe = this.#noRanges ? undefined : await this.#get({ offset: 0, length: PROBE }, null, signal);
+    if (probe !== undefined) await this.#noteValidator(probe.validator);
+    if (probe?.ranged === true) {
+      const head = await readAll(probe.body, signal);
+      const plain = this.#parts.decompress === 'none' || packingOf(head) === undefined;
+      if (plain && probe.size !== null && this.#mayFetchRanges(probe)) {
+        await this.#declare(probe.size);
+        return this.#ranges({ offset: 0, length: probe.size }, probe.validator, signal);
+      }
+      return plain ? this.#streamPlain(undefined, signal) : this.#streamPacked(signal);
     }
-    return this.#stream(await file.get(null, null, signal), signal);
+    if (this.#parts.decompress === 'none') return this.#streamPlain(probe, signal);
+    probe?.cancel();
+    return this.#streamPacked(signal);
+  }
+
+  /** Throws `unsupported` when the bytes are not those of the file, and nobody wants them unpacked. */
+  async #get(range: Range | null, validator: string | null, signal: AbortSignal): Promise<UrlAnswer> {
+    const { file, decompress } = this.#parts;
+    const answer = await file.get(range, validator, signal);
+    const { encoding } = answer;
+    if (encoding === null || (decompress === 'auto' && UNPACKED.has(encoding))) return answer;
+    answer.cancel();
+    throw packedOnTheWay(file.host, encoding);
   }
 
   /** Ranges of what provably is what the journal has the rest of. */
@@ -128,7 +144,7 @@ export class UrlPull implements PullWork {
   async #getRange(range: Range, validator: string | null, signal: AbortSignal): Promise<UrlAnswer> {
     const { file } = this.#parts;
     try {
-      const answer = await file.get(range, validator, signal);
+      const answer = await this.#get(range, validator, signal);
       if (answer.ranged && answer.validator === validator) return answer;
       answer.cancel();
       if (answer.validator !== validator) throw changed(file.host);
@@ -141,12 +157,37 @@ export class UrlPull implements PullWork {
 
   // ---- one stream
 
-  async #stream(answer: UrlAnswer, signal: AbortSignal): Promise<void> {
-    const { upload, decompress, file } = this.#parts;
+  async #streamPlain(answered: UrlAnswer | undefined, signal: AbortSignal): Promise<void> {
+    const answer = answered ?? (await this.#get(null, null, signal));
     await this.#noteValidator(answer.validator);
-    const plain = () => (answer.size === null ? Promise.resolve() : this.#declare(answer.size));
-    if (decompress === 'none') await plain();
-    const bounded = await this.#bounded(decompress === 'none' ? answer.body : unpackedIfPacked(answer.body, plain));
+    if (answer.size !== null) await this.#declare(answer.size);
+    return this.#receive(answer.body, signal);
+  }
+
+  /** Packed, or perhaps packed. It waits for its turn before it is asked for: a connection that waits is cut. */
+  async #streamPacked(signal: AbortSignal): Promise<void> {
+    const { unpacking } = this.#parts;
+    await unpacking.take(signal);
+    let giveBack = () => {
+      giveBack = () => {};
+      unpacking.giveBack();
+    };
+    try {
+      const answer = await this.#get(null, null, signal);
+      await this.#noteValidator(answer.validator);
+      const plain = async () => {
+        giveBack();
+        if (answer.size !== null) await this.#declare(answer.size);
+      };
+      await this.#receive(unpackedIfPacked(answer.body, plain), signal);
+    } finally {
+      giveBack();
+    }
+  }
+
+  async #receive(source: ByteSource, signal: AbortSignal): Promise<void> {
+    const { upload, file } = this.#parts;
+    const bounded = await this.#bounded(source);
     const request = { offset: 0, length: null, total: null };
     await upload.receive(request, bounded.source, signal);
     const size = bounded.bytes();
@@ -185,6 +226,16 @@ async function readAll(source: ByteSource, signal: AbortSignal): Promise<Buffer>
   const chunks: Buffer[] = [];
   await source.drain((chunk) => void chunks.push(Buffer.from(chunk)), signal);
   return Buffer.concat(chunks);
+}
+
+function packedOnTheWay(host: string, encoding: string): HawserError {
+  const name = encoding.slice(0, 40);
+  return new HawserError(
+    'unsupported',
+    UNPACKED.has(encoding)
+      ? `${host} sends the file packed (content-encoding: ${name}) although it was asked not to. Have it unpacked on the way (decompress: auto, --unpack), or fetch it from elsewhere.`
+      : `${host} sends the file packed in a way that is not known here (content-encoding: ${name}) although it was asked not to. Fetch it from elsewhere.`,
+  );
 }
 
 function changed(host: string): HawserError {

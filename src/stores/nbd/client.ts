@@ -1,9 +1,9 @@
 import { HawserError } from '../../core/errors.ts';
 import type { Range } from '../../core/range.ts';
+import { Slots } from '../../core/slots.ts';
 import { type NbdExport, shakeHands } from './handshake.ts';
 import { command, commandFlag, encodeRequest, exportFlag } from './protocol.ts';
 import { type Pending, Replies, type StatusExtent } from './replies.ts';
-import { Slots } from './slots.ts';
 import { type NbdAddress, type NbdTls, Transport } from './transport.ts';
 
 /** Requests of one connection that are on their way at once. */

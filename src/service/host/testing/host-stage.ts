@@ -161,7 +161,7 @@ function plainMeans(): Omit<PullMeans, 'patience'> {
   const guard = addressGuard({ allow: ['127.0.0.0/8'], own: () => [] });
   const resolve = (host: string) => lookup(host, { all: true });
   const openPeer = openPeers({ passed, lend: lendConnection, connectPinned });
-  return { openPeer, openUrl: openUrls({ guard, resolve, passed, now: () => new Date() }) };
+  return { openPeer, openUrl: openUrls({ guard, resolve, passed, now: () => new Date() }), unpackAtOnce: 2 };
 }
 
 /** Notes how long it was to wait, and hardly waits. */
