@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 /**
  * What an agent says to control's agent listener, over TLS: `POST /agent/v1/join` once, with a token, and
- * `POST /agent/v1/heartbeat` with the certificate that it got. Errors are those of the link. These shapes
+ * `POST /agent/v1/heartbeat` with the certificate that it got, and what it wants to know of another agent. Errors are those of the link. These shapes
  * stay readable across versions: by them control and agent find out that one of them is too old.
  */
 const id = z.uuid();
@@ -60,6 +60,10 @@ export const heartbeatAnswer = z.object({
   controls: z.array(z.string()),
 });
 export type HeartbeatAnswer = z.infer<typeof heartbeatAnswer>;
+
+/** `POST /agent/v1/peer`: whether a certificate of this host and key still counts. */
+export const peerQuestion = z.object({ hostId: id, keyHash: z.string() });
+export const peerAnswer = z.object({ known: z.boolean() });
 
 /** What `hawser agent --join` takes: where control is, how to know it again, and the right to join once. */
 export const joinSecret = z.object({

@@ -10,6 +10,7 @@ import {
   type JoinAnswer,
   type JoinRequest,
   joinAnswer,
+  peerAnswer,
 } from '../contract/join.ts';
 import { linkError } from '../contract/link.ts';
 import { HawserError, isErrorCode } from '../core/errors.ts';
@@ -21,6 +22,8 @@ const ANSWER_MS = 15_000;
 export interface ControlLink extends Disposable {
   join(urls: readonly string[], request: JoinRequest): Promise<JoinAnswer>;
   heartbeat(urls: readonly string[], request: HeartbeatRequest): Promise<HeartbeatAnswer>;
+  /** Whether there is such a host now, with this key. */
+  knows(urls: readonly string[], host: { readonly id: string; readonly keyHash: string }): Promise<boolean>;
   /** Our own address on the way to control, as the last call had it: by that control can reach us. */
   readonly ownAddress: string | undefined;
 }
@@ -55,6 +58,8 @@ export function connectControl({ ca, keys }: ControlLinkOptions): ControlLink {
   return {
     join: (urls, request) => ask(urls, '/agent/v1/join', request, joinAnswer),
     heartbeat: (urls, request) => ask(urls, '/agent/v1/heartbeat', request, heartbeatAnswer),
+    knows: async (urls, { id, keyHash }) =>
+      (await ask(urls, '/agent/v1/peer', { hostId: id, keyHash }, peerAnswer)).known,
     get ownAddress() {
       return ownAddress;
     },

@@ -141,7 +141,8 @@ async function startData({ config, folder, log, stack, self, member }: Parts) {
   const membership = () => ({ ...self.facts(), generation: member.generation });
   const dataUrls = () => self.dataUrls;
   const version = self.link.program;
-  const tlsOfServers = () => uploadServerTls(config, { ...member.keys, authority: member.authority });
+  const tlsOfServers = () =>
+    uploadServerTls(config, { ...member.keys, authority: member.authority }, (peer) => member.knows(peer));
   const host = stack.use(
     await startHost({
       config,

@@ -17,6 +17,7 @@ import { urlRefusal } from '../links/url/url-refusal.ts';
 import { ensureAdminToken } from '../service/control/accounts.ts';
 import { type Control, createControl } from '../service/control/control.ts';
 import type { Joining } from '../service/control/joining.ts';
+import type { CertificateHolder } from '../tls/host-check.ts';
 import { listen, urlOf } from './listeners.ts';
 import { reachedAt } from './reach.ts';
 
@@ -37,6 +38,8 @@ export interface ControlPart {
   readonly agentListener: string | undefined;
   /** What it shows agents, and verifies theirs with. */
   readonly controlKeys: () => ControlKeys;
+  /** Whether the certificate of an agent still counts. */
+  readonly knowsAgent: (agent: CertificateHolder) => Promise<boolean>;
   /** A certificate for the agent of this very process, renewed as long as it runs. */
   readonly ownAgentKeys: () => Promise<OwnKeys<AgentKeys>>;
 }
@@ -78,6 +81,7 @@ export async function openControl(options: ControlPartOptions): Promise<ControlP
     database,
     agentListener: door && urlOf(door, { keys: keys.current() }),
     controlKeys: () => ({ ...keys.current(), ca: authority.certificate }),
+    knowsAgent: async ({ name, keyHash }) => (await control.agentDoor?.knows({ id: name, keyHash })) ?? false,
     ownAgentKeys: async () => {
       const holder = { kind: 'agent', id: await placeOf(folder) } as const;
       const own = await renewedKeys(() => issueKeys(authority, holder, ownNames()), stack);

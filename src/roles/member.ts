@@ -6,6 +6,7 @@ import { agentKey, isDue, type KeptMembership, readMembership, saveMembership } 
 import type { TlsKeys } from '../host/tls.ts';
 import { type ControlLink, connectControl, fetchAuthority } from '../links/control-link.ts';
 import type { HostLog } from '../service/host/ports.ts';
+import type { CertificateHolder } from '../tls/host-check.ts';
 
 export interface MemberParts {
   /** Below the data folder. */
@@ -21,6 +22,8 @@ export interface MemberParts {
 }
 
 const HEARTBEAT_MS = 3_000;
+/** So long a certificate of another host counts after control was asked. */
+const PEER_MS = 15_000;
 /** How long the first join waits between two tries. */
 const RETRY_MS = 2_000;
 
@@ -30,6 +33,7 @@ export class Member {
   readonly #key: string;
   readonly #link: ControlLink;
   #kept: KeptMembership;
+  readonly #peers = new Map<string, { readonly at: number; readonly known: Promise<boolean> }>();
   #begun = false;
   #unheard = false;
 
@@ -75,6 +79,19 @@ export class Member {
   /** Our own address on the way to control. */
   get ownAddress(): string | undefined {
     return this.#link.ownAddress;
+  }
+
+  /** Whether a certificate of another host still counts; control is asked, at most every 15 s for each. */
+  async knows({ name, keyHash }: CertificateHolder): Promise<boolean> {
+    const who = `${name} ${keyHash}`;
+    const now = performance.now();
+    for (const [key, { at }] of this.#peers) if (now - at > PEER_MS) this.#peers.delete(key);
+    const asked = this.#peers.get(who);
+    if (asked !== undefined) return asked.known;
+    const known = this.#link.knows(this.#kept.controls, { id: name, keyHash });
+    this.#peers.set(who, { at: now, known });
+    known.catch(() => this.#peers.delete(who));
+    return known;
   }
 
   /** Gives signs of life until the signal fires; resolves then. */

@@ -59,7 +59,7 @@ async function start(
       dataServer,
       dataUrls: () => dataUrls,
       membership: () => ({ dataCa: tls.data.ca ?? null, tags: config.host.tags }),
-      uploadServerTls: () => uploadServerTls(config, agentKeys.current()),
+      uploadServerTls: () => uploadServerTls(config, agentKeys.current(), part.knowsAgent),
     }),
   );
   agentKeys.onRenewal(host.renewed);

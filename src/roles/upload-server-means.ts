@@ -2,6 +2,7 @@ import type { Config } from '../config/schema.ts';
 import { openUploadServer, type UploadServerTls } from '../doors/longhorn/upload-server.ts';
 import { openChunkLogs } from '../host/chunk-logs.ts';
 import type { UploadServerMeans } from '../service/host/upload-servers.ts';
+import type { CertificateHolder } from '../tls/host-check.ts';
 import { listenAddress } from './listeners.ts';
 
 export interface UploadServerPlaces {
@@ -37,14 +38,16 @@ function portsOf(text: string): readonly number[] {
   return Array.from({ length: Math.max(1, last - first + 1) }, (_, index) => first + index);
 }
 
-/** What an agent shows, and whom it lets in: control. */
+/** What an agent shows, and whom it lets in: control. `knows`: whether another agent's certificate still counts. */
 export function uploadServerTls(
   config: Config,
   keys: { readonly key: string; readonly cert: string; readonly authority: string },
+  knows: (agent: CertificateHolder) => Promise<boolean>,
 ): UploadServerTls | undefined {
   if (config.longhorn.openUploadServers === 'on') return undefined;
   // With gRPC other agents send what they were asked for.
   const peers = config.longhorn.grpcListen !== '';
-  const mayConnect = ({ unit }: { readonly unit: string }) => unit === 'control' || (peers && unit === 'agent');
+  const mayConnect = (holder: CertificateHolder) =>
+    holder.unit === 'control' || (peers && holder.unit === 'agent' && knows(holder));
   return { key: keys.key, cert: keys.cert, ca: keys.authority, mayConnect };
 }

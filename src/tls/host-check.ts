@@ -36,6 +36,24 @@ export function otherHost(wanted: HostIdentity, name: string, shown: PeerCertifi
   );
 }
 
+/** Who a certificate is of, as the authority wrote it; what is not there is empty. */
+export interface CertificateHolder {
+  /** `agent` or `control`. */
+  readonly unit: string;
+  /** The id of the host. */
+  readonly name: string;
+  /** SHA-256 (hex) of its public key. */
+  readonly keyHash: string;
+}
+
+export function holderOf(shown: PeerCertificate): CertificateHolder {
+  return { unit: one(shown.subject?.OU), name: one(shown.subject?.CN), keyHash: publicKeyHash(shown) };
+}
+
+function one(found: string | readonly string[] | undefined): string {
+  return typeof found === 'string' ? found : (found?.[0] ?? '');
+}
+
 /** SHA-256 (hex) of the public key of a certificate, as SubjectPublicKeyInfo. */
 export function publicKeyHash({ raw }: Pick<PeerCertificate, 'raw'>): string {
   const key = new X509Certificate(raw).publicKey.export({ type: 'spki', format: 'der' });

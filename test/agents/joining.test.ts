@@ -223,6 +223,22 @@ test('the old key of a host that was taken out and joined anew is good for nothi
   expect(await anew.beat(2)).toMatchObject({ verdict: 'accepted' });
 });
 
+test('an agent is told whether the certificate of another one still counts, and who was taken out is told nothing', async () => {
+  const [asking, other] = [await newAgent(), await newAgent()];
+  for (const agent of [asking, other]) await agent.join(await token());
+  const keyHash = await stage.authority.keyHash(await certificateRequest(other.key));
+  const about = (id: string, hash: string) => asking.link.knows([stage.url], { id, keyHash: hash });
+  expect(await about(other.hostId, keyHash)).toBe(true);
+  expect(await about(other.hostId, 'a'.repeat(64))).toBe(false);
+  expect(await about(randomUUID(), keyHash)).toBe(false);
+  await stage.control.hosts.remove(admin, other.hostId, { force: false });
+  expect(await about(other.hostId, keyHash)).toBe(false);
+  await expect(other.link.knows([stage.url], { id: asking.hostId, keyHash })).rejects.toMatchObject({
+    code: 'forbidden',
+    message: expect.stringContaining('no host that is here now'),
+  });
+});
+
 test('a certificate is renewed for the key of the host only', async () => {
   const agent = await newAgent();
   const { generation } = await agent.join(await token());

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
-import { heartbeatRequest, joinRequest } from '../../contract/join.ts';
+import { heartbeatRequest, joinRequest, peerQuestion } from '../../contract/join.ts';
 import { HawserError } from '../../core/errors.ts';
 import type { AgentDoorUseCases } from '../../service/control/joining.ts';
 import { peerOf, type TlsIdentity, tlsListener } from './tls-listener.ts';
@@ -20,6 +20,14 @@ export function createJoinDoor(
       throw new HawserError('forbidden', 'The certificate that was shown is not the one of this host.');
     }
     return agents.heartbeat({ ...beat, keyHash: peer.keyHash });
+  });
+  app.post('/agent/v1/peer', async (request) => {
+    const peer = peerOf(request);
+    if (peer.kind !== 'agent' || !(await agents.knows(peer))) {
+      throw new HawserError('forbidden', 'The certificate that was shown is of no host that is here now.');
+    }
+    const { hostId, keyHash } = parsed(peerQuestion, request.body);
+    return { known: await agents.knows({ id: hostId, keyHash }) };
   });
   return listener;
 }

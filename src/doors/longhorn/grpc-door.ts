@@ -3,11 +3,13 @@ import {
   type handleUnaryCall,
   Server,
   ServerCredentials,
+  type ServerUnaryCall,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { NamedImages } from '../../service/host/named-images.ts';
-import { type GrpcTls, RenewedCredentials } from './grpc-credentials.ts';
+import { holderOf } from '../../tls/host-check.ts';
+import { RenewedCredentials } from './grpc-credentials.ts';
 import { grpcFailure } from './grpc-errors.ts';
 import {
   type BackingImageResponse,
@@ -20,14 +22,15 @@ import {
 } from './grpc-messages.ts';
 import type { BackingImageSender } from './grpc-send.ts';
 import { backingImageManagerService } from './grpc-service.ts';
+import type { UploadServerTls } from './upload-server.ts';
 
 export interface GrpcSettings {
   readonly images: NamedImages;
   readonly sender: BackingImageSender;
   /** `host:port`; port 0 takes a free one. */
   readonly address: string;
-  /** PEM; who may call is of this authority. Looked at again when it is `renewed`. Undefined: everybody may, without TLS. */
-  readonly tls: () => GrpcTls | undefined;
+  /** Looked at again when it is `renewed`. Undefined: everybody may call, without TLS. */
+  readonly tls: () => UploadServerTls | undefined;
   readonly version: string;
   readonly log: { warn(fields: Readonly<Record<string, unknown>>): void };
 }
@@ -48,7 +51,7 @@ export async function openGrpcDoor(settings: GrpcSettings): Promise<GrpcDoor> {
   const stopping = new AbortController();
   server.addService(backingImageManagerService().service, {
     ...callsOf(settings),
-    Watch: watchOf(settings.images, stopping.signal),
+    Watch: watchOf(settings, stopping.signal),
   });
   const tls = settings.tls();
   const own = tls && new RenewedCredentials(tls);
@@ -70,8 +73,9 @@ export async function openGrpcDoor(settings: GrpcSettings): Promise<GrpcDoor> {
   };
 }
 
-function callsOf({ images, sender, version, log }: GrpcSettings): UntypedServiceImplementation {
-  const unary = unaryWith(log);
+function callsOf(settings: GrpcSettings): UntypedServiceImplementation {
+  const { images, sender, version } = settings;
+  const unary = unaryWith(settings);
   const answer = async (name: string) => responseOf(await images.get(name), sender.stateOf(name));
   return {
     Pull: unary(() => Promise.reject(notHere())),
@@ -117,10 +121,11 @@ function callsOf({ images, sender, version, log }: GrpcSettings): UntypedService
   };
 }
 
-function unaryWith(log: GrpcSettings['log']) {
+function unaryWith({ tls, log }: GrpcSettings) {
   return <Request, Response>(act: (request: Request) => Promise<Response>): handleUnaryCall<Request, Response> =>
     (call, callback) => {
       Promise.resolve()
+        .then(() => mustBeAllowed(call, tls()))
         .then(() => act(call.request))
         .then(
           (response) => callback(null, response),
@@ -132,7 +137,18 @@ function unaryWith(log: GrpcSettings['log']) {
     };
 }
 
-function watchOf(images: NamedImages, stopping: AbortSignal): handleServerStreamingCall<unknown, unknown> {
+/** Who may call: those who may send to upload servers. */
+async function mustBeAllowed(
+  call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>,
+  tls: UploadServerTls | undefined,
+): Promise<void> {
+  if (tls === undefined) return;
+  const shown = call.getAuthContext().sslPeerCertificate;
+  if (shown !== undefined && (await tls.mayConnect(holderOf(shown)))) return;
+  throw new HawserError('forbidden', 'This certificate is not one of control, nor of a host that is here now.');
+}
+
+function watchOf({ images, tls }: GrpcSettings, stopping: AbortSignal): handleServerStreamingCall<unknown, unknown> {
   return (call) => {
     const gone = new AbortController();
     const stop = () => call.end();
@@ -142,7 +158,10 @@ function watchOf(images: NamedImages, stopping: AbortSignal): handleServerStream
     });
     stopping.addEventListener('abort', stop, { once: true });
     const signal = AbortSignal.any([gone.signal, stopping]);
-    void images.watch(() => void (signal.aborted || call.write({})), signal);
+    mustBeAllowed(call, tls()).then(
+      () => images.watch(() => void (signal.aborted || call.write({})), signal),
+      (error: unknown) => call.emit('error', grpcFailure(error)),
+    );
   };
 }
 

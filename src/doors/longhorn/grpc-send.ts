@@ -1,17 +1,19 @@
 import { type ClientRequest, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { checkServerIdentity, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { type Client, credentials } from '@grpc/grpc-js';
 import { HawserError, toHawserError } from '../../core/errors.ts';
 import type { DataPlane } from '../../service/host/data-plane.ts';
 import type { NamedImageView } from '../../service/host/named-images.ts';
+import { holderOf } from '../../tls/host-check.ts';
 import type { Sending } from './grpc-messages.ts';
 import { backingImageManagerService } from './grpc-service.ts';
-import { UPLOAD_SERVER_BASE } from './upload-server.ts';
+import { UPLOAD_SERVER_BASE, type UploadServerTls } from './upload-server.ts';
 
 export interface SenderParts {
   readonly plane: DataPlane;
   /** PEM, shown to other agents, looked at for each call; undefined: they are open. */
-  readonly tls: () => { readonly key: string; readonly cert: string; readonly ca: string } | undefined;
+  readonly tls: () => UploadServerTls | undefined;
   /** Where the other agents answer gRPC when nothing else is said. */
   readonly port: () => number;
   readonly log: { warn(fields: Readonly<Record<string, unknown>>): void };
@@ -50,7 +52,9 @@ export class BackingImageSender {
       address,
       tls === undefined
         ? credentials.createInsecure()
-        : credentials.createSsl(Buffer.from(tls.ca), Buffer.from(tls.key), Buffer.from(tls.cert)),
+        : credentials.createSsl(Buffer.from(tls.ca), Buffer.from(tls.key), Buffer.from(tls.cert), {
+            checkServerIdentity: (at, shown) => noAgent(shown) ?? checkServerIdentity(at, shown),
+          }),
     );
     this.#senders.set(name, address);
     try {
@@ -87,6 +91,7 @@ export class BackingImageSender {
     const tail = `\r\n--${BOUNDARY}--\r\n`;
     const outgoing = this.#request(to, size, head.length + size + tail.length);
     const answered = answerOf(outgoing);
+    await mustBeAgent(outgoing, this.#parts.tls());
     const gone = AbortSignal.any([this.#stop.signal, answered.ended]);
     outgoing.write(head);
     try {
@@ -108,6 +113,38 @@ export class BackingImageSender {
       ? httpRequest(url, { method: 'POST', headers })
       : httpsRequest(url, { method: 'POST', headers, key: tls.key, cert: tls.cert, ca: tls.ca });
   }
+}
+
+/** To whom bytes are sent must be a host that is here now. */
+async function mustBeAgent(outgoing: ClientRequest, tls: UploadServerTls | undefined): Promise<void> {
+  if (tls === undefined) return;
+  try {
+    const socket = await connected(outgoing);
+    const shown = socket.getPeerCertificate();
+    const refusal = noAgent(shown);
+    if (refusal !== undefined) throw refusal;
+    if (await tls.mayConnect(holderOf(shown))) return;
+    throw new HawserError('unavailable', 'What answers there shows the certificate of a host that was taken out.');
+  } catch (error) {
+    outgoing.destroy(error instanceof Error ? error : undefined);
+    throw error;
+  }
+}
+
+function connected(outgoing: ClientRequest): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    outgoing.once('error', reject);
+    outgoing.once('socket', (socket) => {
+      const tls = socket as TLSSocket;
+      if (outgoing.reusedSocket) resolve(tls);
+      else tls.once('secureConnect', () => resolve(tls));
+    });
+  });
+}
+
+function noAgent(shown: PeerCertificate): HawserError | undefined {
+  if (holderOf(shown).unit === 'agent') return undefined;
+  return new HawserError('unavailable', 'What answers there shows the certificate of no host.');
 }
 
 function answerOf(outgoing: ClientRequest): { readonly status: Promise<void>; readonly ended: AbortSignal } {

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { HawserError, toHawserError } from '../../core/errors.ts';
 import type { OpenListener } from '../../service/host/chunk-ports.ts';
 import type { UploadServerWire } from '../../service/host/upload-server-wire.ts';
+import { type CertificateHolder, holderOf } from '../../tls/host-check.ts';
 import { createLingering, type Lingering, usualLinger } from '../_http/lingering.ts';
 import { formFile } from './multipart.ts';
 import { checksum, index, number } from './upload-server-query.ts';
@@ -18,8 +19,8 @@ export interface UploadServerTls {
   readonly cert: string;
   /** PEM of the authority that signs who may connect. */
   readonly ca: string;
-  /** Whether a certificate of that authority may connect, by the unit (OU) and name (CN) of its subject. */
-  readonly mayConnect: (subject: { readonly unit: string; readonly name: string }) => boolean;
+  /** Whether a certificate of that authority may connect. */
+  readonly mayConnect: (holder: CertificateHolder) => boolean | Promise<boolean>;
 }
 
 export interface UploadServerSettings {
@@ -147,7 +148,7 @@ async function answer(
   response: ServerResponse,
 ): Promise<void> {
   try {
-    mustBeAllowed(request, tls());
+    await mustBeAllowed(request, tls());
     const { handle, query } = route(request);
     const wantBody = () => {
       if (/^100-continue$/i.test(request.headers.expect ?? '')) response.writeContinue();
@@ -184,17 +185,15 @@ function route(request: IncomingMessage): { readonly handle: Handle; readonly qu
 /** Connections whose certificate was looked at: taking it apart costs more than a small request. */
 const allowed = new WeakSet<TLSSocket>();
 
-function mustBeAllowed(request: IncomingMessage, tls: UploadServerTls | undefined): void {
+async function mustBeAllowed(request: IncomingMessage, tls: UploadServerTls | undefined): Promise<void> {
   if (tls === undefined) return;
   const socket = request.socket as TLSSocket;
   if (allowed.has(socket)) return;
-  const { subject } = socket.getPeerCertificate();
-  if (tls.mayConnect({ unit: one(subject?.OU), name: one(subject?.CN) })) return void allowed.add(socket);
-  throw new HawserError('forbidden', 'This certificate is not one of control; only control speaks to upload servers.');
-}
-
-function one(found: string | readonly string[] | undefined): string {
-  return typeof found === 'string' ? found : (found?.[0] ?? '');
+  if (await tls.mayConnect(holderOf(socket.getPeerCertificate()))) return void allowed.add(socket);
+  throw new HawserError(
+    'forbidden',
+    'This certificate is not one of control, nor of a host that may send here; only they speak to upload servers.',
+  );
 }
 
 function goneOf(request: IncomingMessage): AbortSignal {

@@ -17,6 +17,8 @@ export interface AgentDoorUseCases {
   }>;
   /** From the holder of the host's certificate. */
   heartbeat(request: Heartbeat): Promise<HeartbeatAnswer>;
+  /** Whether there is such a host now, and this is its key. Who was taken out, or joined anew with another key, is not known. */
+  knows(host: { readonly id: string; readonly keyHash: string }): Promise<boolean>;
 }
 
 /** The host as its agent describes it. */
@@ -70,6 +72,11 @@ export function createAgentDoor(context: Context, joining: Joining): AgentDoorUs
   return {
     join: (request) => join(context, joining, request),
     heartbeat: (request) => heartbeat(context, joining, request),
+    knows: async ({ id, keyHash }) => {
+      const host = await context.db.hosts.find(id);
+      if (host === undefined || host.state === 'removed') return false;
+      return host.keyHash === null || host.keyHash === keyHash;
+    },
   };
 }
 
