@@ -193,6 +193,26 @@ describe('what each client writes and reads', () => {
   }
 });
 
+testWith(
+  'curl',
+  'qemu-nbd',
+  'nbdcopy',
+)('what qemu-img and nbdcopy write into an NBD export, our client and curl read through its ticket', async () => {
+  await using kind = await nbdExport();
+  const uri = `nbd+unix:///?socket=${String(kind.ticket.url).slice('nbd:unix:'.length)}`;
+  const id = await stage.ticket({ size: SIZE, ...kind.ticket, ops: ['read'] });
+  const [first, second] = [await sample(), await sample()];
+  await run('qemu-img', ['convert', '-m', '1', '-n', '-f', 'raw', '-O', 'raw', first, uri]);
+  const ours = temporary();
+  await mustWork(hawser('download', `${stage.https}/images/${id}`, ours));
+  await sameBytes(ours, first);
+  await run('nbdcopy', [second, uri]);
+  const curled = temporary();
+  await run('curl', ['-fsS', '-o', curled, `${stage.http}/images/${id}`]);
+  await sameBytes(curled, second);
+  expect((await stage.call({ to: stage.control, method: 'DELETE', path: `/tickets/${id}` })).status).toBe(204);
+});
+
 describe('sizes', () => {
   testWith('qemu-nbd')('20 GiB with little data: up into a file and a qcow2, down again, in seconds', async () => {
     const source = temporary();
