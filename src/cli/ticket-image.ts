@@ -65,8 +65,15 @@ async function trusted({ url }: TransferUrl, options: GlobalOptions): Promise<st
   if (path !== undefined) return await readFile(path, 'utf8');
   const folder = dataDirOf(options.dataDir);
   const addresses = await readAddresses(folder);
-  if (addresses?.imageioHttps !== new URL(url).origin) return undefined;
+  const own = addresses?.imageioHttps;
+  if (own === undefined || placeOf(own) !== placeOf(url)) return undefined;
   return await readFile(join(folder, 'keys', 'server.crt'), 'utf8').catch(() => undefined);
+}
+
+/** The origin; all names of the machine itself are one. */
+function placeOf(url: string): string {
+  const { hostname, origin, port } = new URL(url);
+  return /^(?:localhost|127\.0\.0\.1|\[::1\])$/.test(hostname) ? `here:${port}` : origin;
 }
 
 /**
