@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { DEFAULT_MIN_VERSION } from 'node:tls';
 import { libc } from './libc.ts';
 
 /**
@@ -78,7 +79,7 @@ const declarations = {
 const SSL_CTRL_SET_READ_AHEAD = 41;
 const SSL_CTRL_SET_TLSEXT_HOSTNAME = 55;
 const SSL_CTRL_SET_MIN_PROTO_VERSION = 123;
-const TLS1_2_VERSION = 0x0303;
+const VERSIONS = { 'TLSv1.2': 0x0303, 'TLSv1.3': 0x0304 };
 const SSL_ERROR_WANT_READ = 2;
 const SSL_ERROR_ZERO_RETURN = 6;
 const BIO_CTRL_PENDING = 10;
@@ -97,7 +98,8 @@ function load(): Library | undefined {
     ) as unknown as Library['call'];
     const context = call.SSL_CTX_new(call.TLS_client_method());
     if (context === 0) return undefined;
-    call.SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, null);
+    const least = DEFAULT_MIN_VERSION === 'TLSv1.3' ? VERSIONS['TLSv1.3'] : VERSIONS['TLSv1.2'];
+    call.SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, least, null);
     call.SSL_CTX_ctrl(context, SSL_CTRL_SET_READ_AHEAD, 1, null);
     call.SSL_CTX_set_default_read_buffer_len(context, READ_AHEAD);
     return { context, call, addressOf: (bytes) => BigInt(koffi.address(bytes)) };
@@ -112,6 +114,8 @@ class Session implements TlsSession {
   readonly #ssl: Handle;
   #incoming: Handle;
   readonly #outgoing: Handle;
+  /** What is called afterwards must not reach OpenSSL: the memory is somebody else's. */
+  #freed = false;
 
   constructor(library: Library, name: string | undefined) {
     const { call, context } = library;
@@ -131,6 +135,7 @@ class Session implements TlsSession {
   }
 
   handshake(): boolean {
+    this.#mustLive();
     this.#library.call.ERR_clear_error();
     const result = this.#library.call.SSL_do_handshake(this.#ssl);
     if (result === 1) return true;
@@ -139,6 +144,7 @@ class Session implements TlsSession {
   }
 
   peerCertificate(): Buffer {
+    this.#mustLive();
     const { call, addressOf } = this.#library;
     const certificate = call.SSL_get1_peer_certificate(this.#ssl);
     if (certificate === 0) return Buffer.alloc(0);
@@ -149,10 +155,11 @@ class Session implements TlsSession {
   }
 
   feed(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.#library.call.BIO_write(this.#incoming, bytes, bytes.length);
+    if (bytes.length > 0 && !this.#freed) this.#library.call.BIO_write(this.#incoming, bytes, bytes.length);
   }
 
   outgoing(): Buffer {
+    if (this.#freed) return Buffer.alloc(0);
     const { call } = this.#library;
     const bytes = Buffer.alloc(call.BIO_ctrl(this.#outgoing, BIO_CTRL_PENDING, 0, null));
     if (bytes.length > 0) call.BIO_read(this.#outgoing, bytes, bytes.length);
@@ -161,11 +168,13 @@ class Session implements TlsSession {
 
   write(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
+    this.#mustLive();
     this.#library.call.ERR_clear_error();
     if (this.#library.call.SSL_write(this.#ssl, bytes, bytes.length) <= 0) throw this.#failure('write');
   }
 
   read(into: Uint8Array): number | null {
+    if (this.#freed) return null;
     this.#library.call.ERR_clear_error();
     const result = this.#library.call.SSL_read(this.#ssl, into, into.length);
     if (result > 0) return result;
@@ -176,18 +185,26 @@ class Session implements TlsSession {
   }
 
   end(): void {
+    if (this.#freed) return;
     this.#library.call.ERR_clear_error();
     this.#library.call.SSL_shutdown(this.#ssl);
   }
 
   readFrom(fd: number | undefined): void {
+    this.#mustLive();
     // The one before is freed.
     this.#incoming = fd === undefined ? this.#memory() : this.#library.call.BIO_new_socket(fd, BIO_NOCLOSE);
     this.#library.call.SSL_set0_rbio(this.#ssl, this.#incoming);
   }
 
   [Symbol.dispose](): void {
+    if (this.#freed) return;
+    this.#freed = true;
     this.#library.call.SSL_free(this.#ssl);
+  }
+
+  #mustLive(): void {
+    if (this.#freed) throw new Error('The TLS session has ended.');
   }
 
   /** That it is empty means that more will come. */

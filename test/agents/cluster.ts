@@ -103,7 +103,9 @@ export async function startCluster(settings: ClusterSettings = {}): Promise<Clus
     },
     addControl: async (env = {}) => {
       const path = join(folder, `control${controls.length}`);
-      const dataDir = settings.databaseUrl === undefined ? await makeDataFolder(path) : await newFolder(path);
+      // A benchmark has none that was made before.
+      const makes = settings.databaseUrl !== undefined || process.env.VITEST === undefined;
+      const dataDir = makes ? await newFolder(path) : await makeDataFolder(path);
       const control = undo.use(await startControl(settings, dataDir, env));
       controls.push(control);
       return control;

@@ -43,10 +43,12 @@ export function lendConnection(message: IncomingMessage): LentConnection | undef
     },
     giveBack: () => {
       socket.off('close', close);
-      if (!socket.destroyed) {
-        mustBeUnread(message);
-        if (leadTaken < lead.length) message.unshift(lead.subarray(leadTaken));
+      if (!socket.destroyed && message.readableLength > 0) {
+        socket.destroy();
+        below.drop();
+        throw wasRead();
       }
+      if (!socket.destroyed && leadTaken < lead.length) message.unshift(lead.subarray(leadTaken));
       below.giveBack();
     },
     abandon: () => {
@@ -74,10 +76,8 @@ function readBuffered(message: IncomingMessage): Buffer {
 }
 
 /** Bytes that node had read all the same would come at a wrong place. */
-function mustBeUnread(message: IncomingMessage): void {
-  if (message.readableLength === 0) return;
-  message.socket.destroy();
-  throw new HawserError(
+function wasRead(): HawserError {
+  return new HawserError(
     'internal',
     'The connection was read while it was lent, so it was closed. Send the range again.',
   );
