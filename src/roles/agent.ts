@@ -13,6 +13,7 @@ import { type HostRole, startHost } from './host-role.ts';
 import { listen, type TlsChoice, urlOf, wantsTls } from './listeners.ts';
 import { Member } from './member.ts';
 import { reachedAt } from './reach.ts';
+import { running } from './running.ts';
 import { uploadServerTls } from './upload-server-means.ts';
 import { VERSION } from './version.ts';
 
@@ -25,14 +26,7 @@ export interface AgentOptions extends RoleOptions {
 
 /** A storage host's agent: Stores, journal, tickets and the data listener, commanded by the control that it joined: `hawser agent`. */
 export async function agent(config: Config, options: AgentOptions): Promise<Running> {
-  const stack = new AsyncDisposableStack();
-  try {
-    const addresses = await start(config, options, stack);
-    return { addresses, stop: () => stack.disposeAsync() };
-  } catch (error) {
-    await stack.disposeAsync();
-    throw error;
-  }
+  return running(async (stack) => ({ addresses: await start(config, options, stack) }));
 }
 
 /** What this agent says of itself; addresses are known once it listens. */

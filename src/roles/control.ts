@@ -5,6 +5,7 @@ import { openDataFolder } from '../host/data-folder.ts';
 import { apiListener } from './api-listener.ts';
 import { openControl } from './control-part.ts';
 import { listen, tlsFor, urlOf } from './listeners.ts';
+import { running, type Stoppable } from './running.ts';
 
 export interface RoleOptions {
   readonly log: HttpLog;
@@ -12,11 +13,10 @@ export interface RoleOptions {
   readonly signal: AbortSignal;
 }
 
-export interface Running {
+/** Stopping it keeps what was received. */
+export interface Running extends Stoppable {
   /** As in `run/addresses.json`. */
   readonly addresses: Readonly<Record<string, string>>;
-  /** What was received stays; resolves when every process and socket of ours is gone. */
-  stop(): Promise<void>;
 }
 
 export interface RunningControl extends Running {
@@ -27,14 +27,7 @@ export interface RunningControl extends Running {
 
 /** API, page, database and scheduling: `hawser control`. It opens no Store; agents join it. */
 export async function control(config: Config, options: RoleOptions): Promise<RunningControl> {
-  const stack = new AsyncDisposableStack();
-  try {
-    const running = await start(config, options, stack);
-    return { ...running, stop: () => stack.disposeAsync() };
-  } catch (error) {
-    await stack.disposeAsync();
-    throw error;
-  }
+  return running((stack) => start(config, options, stack));
 }
 
 async function start(

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { type HeartbeatAnswer, type HostFacts, JOIN_PREFIX, type JoinSecret, joinSecret } from '../contract/join.ts';
 import { HawserError, toHawserError } from '../core/errors.ts';
 import { certificateRequest } from '../host/authority.ts';
@@ -120,7 +121,7 @@ export class Member {
         if (!this.#unheard) log.warn({ event: 'control.unheard', reason: toHawserError(error).message });
         this.#unheard = true;
       }
-      await pause(HEARTBEAT_MS, signal);
+      await setTimeout(HEARTBEAT_MS, undefined, { signal }).catch(() => {}); // stopped: looked at above
     }
   }
 
@@ -194,7 +195,7 @@ async function patiently<T>({ log, signal }: MemberParts, run: () => Promise<T>)
     } catch (error) {
       if (!(error instanceof HawserError) || error.code !== 'unavailable') throw error;
       if (!told) log.warn({ event: 'control.unheard', reason: error.message });
-      await pause(RETRY_MS, signal);
+      await setTimeout(RETRY_MS, undefined, { signal }).catch(() => {}); // stopped: thrown above
     }
   }
 }
@@ -214,16 +215,4 @@ function parseSecret(text: string): JoinSecret {
 
 function hashOf(token: string): string {
   return createHash('sha256').update(token).digest('hex');
-}
-
-function pause(time: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, time);
-    signal.addEventListener('abort', done, { once: true });
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    }
-  });
 }

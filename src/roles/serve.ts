@@ -9,6 +9,7 @@ import { openControl } from './control-part.ts';
 import { startHost } from './host-role.ts';
 import { listen, tlsFor, urlOf } from './listeners.ts';
 import { reachedAt } from './reach.ts';
+import { running } from './running.ts';
 import { uploadServerTls } from './upload-server-means.ts';
 import { VERSION } from './version.ts';
 
@@ -23,14 +24,7 @@ export interface Serving extends RunningControl {
 
 /** Everything in one process on one machine: `hawser serve`. Resolves once requests are answered. */
 export async function serve(config: Config, options: ServeOptions): Promise<Serving> {
-  const stack = new AsyncDisposableStack();
-  try {
-    const serving = await start(config, options, stack);
-    return { ...serving, stop: () => stack.disposeAsync() };
-  } catch (error) {
-    await stack.disposeAsync();
-    throw error;
-  }
+  return running((stack) => start(config, options, stack));
 }
 
 /** Started in this order, stopped in the reverse one. */

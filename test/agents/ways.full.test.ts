@@ -4,9 +4,12 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterEach, expect, test } from 'vitest';
+import { loadConfig } from '../../src/config/load.ts';
 import type { StoreResource } from '../../src/contract/api/store.ts';
 import type { DataAccess, FinishAnswer, UploadResource } from '../../src/contract/api/upload.ts';
+import { serve } from '../../src/roles/serve.ts';
 import { runCli } from '../wire/cli.ts';
 import { startCluster } from './cluster.ts';
 import { startProcess } from './real-process.ts';
@@ -75,11 +78,8 @@ test('a host can join serve: bytes of its own host land, those of the other one 
 test('an agent listener whose address is taken: asked for it is an error, otherwise serve goes on and says so', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'hawser-taken-'));
   const taken = createServer().listen(0, '127.0.0.1');
-  const usual = createServer()
-    .on('error', () => {})
-    .listen(7801, '127.0.0.1'); // another one has it already, or we do
   open.push({ [Symbol.asyncDispose]: async () => rm(folder, { recursive: true, force: true }) });
-  open.push({ [Symbol.asyncDispose]: async () => void [taken.close(), usual.close()] });
+  open.push({ [Symbol.asyncDispose]: async () => void taken.close() });
   await once(taken, 'listening');
   const env = { HAWSER_LISTEN: '127.0.0.1:0', HAWSER_DATA_LISTEN: '127.0.0.1:0' };
   const dataDir = join(folder, 'data');
@@ -87,8 +87,13 @@ test('an agent listener whose address is taken: asked for it is an error, otherw
   const address = `127.0.0.1:${(taken.address() as AddressInfo).port}`;
   const asked = startProcess({ dataDir, command: ['serve'], env: { ...env, HAWSER_AGENT_LISTEN: address }, ports: {} });
   await expect(asked).rejects.toThrow(`cannot listen at ${address} (agentListen)`);
-  const serving = await startProcess({ dataDir, command: ['serve'], env, ports: {} });
-  open.push(serving);
-  expect(serving.log()).toContain('No other host can join');
+  // As serve itself starts when nobody asked for an address and the usual one is taken; that one others may have here.
+  const inputs = { flags: { dataDir }, env: { ...env, HAWSER_AGENT_LISTEN: address }, uid: 1, home: folder };
+  const { config } = await loadConfig({ ...inputs, readFile: async () => undefined });
+  const said: string[] = [];
+  const log = pino({}, { write: (line: string) => void said.push(line) });
+  const serving = await serve(config, { log, signal: new AbortController().signal, agentListener: 'try' });
+  open.push({ [Symbol.asyncDispose]: serving.stop });
+  expect(said.join('')).toContain('No other host can join');
   expect(Object.keys(serving.addresses)).not.toContain('join');
 });

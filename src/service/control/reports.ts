@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { AgentEvent, AgentLink, StoreReport, UploadReport } from '../../contract/link.ts';
 import { isErrorCode, toHawserError } from '../../core/errors.ts';
 import type { Context } from './context.ts';
@@ -49,7 +50,7 @@ export class Reports {
       } finally {
         connection.abort();
       }
-      await pause(500, signal);
+      await setTimeout(500, undefined, { signal }).catch(() => {}); // stopped: looked at above
     }
   }
 
@@ -230,16 +231,4 @@ function liveOf(row: UploadRow) {
   const { id: uploadId, taskId, imageId, copyId, storeId, hostId, receivedBytes, zeroBytes } = row;
   const fetched = row.source.kind !== 'client';
   return { uploadId, taskId, imageId, copyId, storeId, hostId, fetched, receivedBytes, zeroBytes };
-}
-
-function pause(time: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, time);
-    signal.addEventListener('abort', done, { once: true });
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    }
-  });
 }
