@@ -27,8 +27,8 @@ export interface MoveRequest {
   readonly tls?: bigint | undefined;
   /** Bytes of the body that had been read from the socket before; they come first. */
   readonly lead: Uint8Array;
-  /** Descriptor of the file, written by position. */
-  readonly file: number;
+  /** Descriptor of the file, written by position. Undefined: its owner writes the slabs of the segments. */
+  readonly file: number | undefined;
   /** Where in the file the body goes. Never a byte more is read from the socket. */
   readonly range: Range;
   /** Blocks are told with their digests. */
@@ -52,6 +52,8 @@ export interface Move {
   recall(): void;
   /** So many of the segments that were told are dealt with; the mover does not run far ahead. */
   dealtWith(segments: number): void;
+  /** The slab of a segment may be used again. Also after the move has ended. */
+  giveBack(slab: number): void;
 }
 
 export interface MoveEvents {
@@ -62,10 +64,12 @@ export interface MoveEvents {
 
 /** Within one block of the digest tree. */
 export interface MovedSegment extends Range {
-  /** It is zeros, and nothing was written; else it is in the file. */
+  /** It is zeros, and nothing was written; else it is in the file, or at the beginning of `slab`. */
   readonly zero: boolean;
   /** hex; null for zeros, and where no digests are wanted. */
   readonly sha256: string | null;
+  /** Which one, where there is no file; the mover does not touch it before `giveBack`. */
+  readonly slab?: number | undefined;
 }
 
 export type MoveEnd =

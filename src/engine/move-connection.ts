@@ -1,10 +1,10 @@
 import type { ByteSource, LentConnection } from '../core/bytes.ts';
 import { HawserError } from '../core/errors.ts';
-import type { MovedSegment, MoveEnd, Mover, MoverSlab } from '../core/mover.ts';
+import type { MovedSegment, MoveEnd, Mover } from '../core/mover.ts';
 import type { Range } from '../core/range.ts';
 import type { LentFile } from '../stores/store.ts';
 import { MoverSlabs } from './mover-slabs.ts';
-import type { SlabPool } from './slab-pool.ts';
+import type { Slab, SlabPool } from './slab-pool.ts';
 
 /** Shorter bodies are not worth the way to another thread. */
 const WORTH_MOVING = 2 * 1024 * 1024;
@@ -12,8 +12,9 @@ const WORTH_MOVING = 2 * 1024 * 1024;
 /** A client that says nothing for so long goes back to the ordinary path, which knows when to give it up. */
 const PATIENCE_MS = 30_000;
 
-/** Slabs of a mover. Those that wait for their digest keep it busy with one or two a connection; without digests one is let go as it is written. */
+/** Slabs that keep a mover busy: where they wait for a digest, for who writes them, and where one is let go as it is written. */
 const HASHED_SLABS = 8;
+const RECEIVED_SLABS = 6;
 const PLAIN_SLABS = 4;
 
 export interface MovedBody {
@@ -31,13 +32,18 @@ export interface MoveTarget {
   readonly digests: boolean;
   /** Zeros are not written; `settle` sees to them. */
   readonly skipsZeros: boolean;
-  /** Undefined when the file must not be written by others. */
-  lend(): Promise<LentFile | undefined>;
+  /** Undefined when the file must not be written by others. Without a descriptor the segments come with their bytes. */
+  lend(): Promise<MovedInto | undefined>;
   /** Told as soon as it is known: these bytes were received, and are in the file or zeros. */
   readonly onMoved?: ((bytes: number) => void) | undefined;
   /** Makes them count. Called for all segments, in order, the next time when the last has resolved. */
-  settle(segments: readonly MovedSegment[]): Promise<void>;
+  settle(segments: readonly Moved[]): Promise<void>;
 }
+
+export type MovedInto = Omit<LentFile, 'fd'> & { readonly fd: number | undefined };
+
+/** `bytes`, where they are in no file yet, hold until `settle` has resolved or rejected. */
+export type Moved = MovedSegment & { readonly bytes?: Buffer | undefined };
 
 export interface MoveMeans {
   readonly mover?: Mover | undefined;
@@ -66,7 +72,7 @@ export async function moveConnection(
   try {
     const mover = laneOf(parts.means.mover, file);
     if (signal.aborted || mover === undefined) return NOTHING_MOVED;
-    using slabs = MoverSlabs.of(mover, parts.means.slabs).borrow(target.digests ? HASHED_SLABS : PLAIN_SLABS);
+    using slabs = MoverSlabs.of(mover, parts.means.slabs).borrow(slabsFor(target, file));
     const connection = slabs === undefined ? undefined : source.lend?.();
     if (slabs === undefined || connection === undefined) return NOTHING_MOVED;
     const running = new RunningMove({ mover, slabs: slabs.all, file, connection, target });
@@ -76,14 +82,19 @@ export async function moveConnection(
   }
 }
 
-function laneOf(mover: Mover | undefined, { place }: LentFile): Mover | undefined {
+function slabsFor({ digests }: MoveTarget, { fd }: MovedInto): number {
+  if (digests) return HASHED_SLABS;
+  return fd === undefined ? RECEIVED_SLABS : PLAIN_SLABS;
+}
+
+function laneOf(mover: Mover | undefined, { place }: MovedInto): Mover | undefined {
   return mover?.lane === undefined ? mover : mover.lane(place);
 }
 
 interface RunningMoveParts {
   readonly mover: Mover;
-  readonly slabs: readonly MoverSlab[];
-  readonly file: LentFile;
+  readonly slabs: readonly Slab[];
+  readonly file: MovedInto;
   readonly connection: LentConnection;
   readonly target: MoveTarget;
 }
@@ -95,6 +106,7 @@ class RunningMove {
   #error: unknown;
   #dealtWith: (segments: number) => void = () => {};
   #recall = () => {};
+  #giveBack: (slab: number) => void = () => {};
 
   constructor(parts: RunningMoveParts) {
     this.#parts = parts;
@@ -156,6 +168,7 @@ class RunningMove {
       if (move === undefined) return resolve(undefined);
       this.#dealtWith = move.dealtWith;
       this.#recall = move.recall;
+      this.#giveBack = move.giveBack;
       if (stop.aborted) recall();
       else stop.addEventListener('abort', recall, { once: true });
     });
@@ -174,14 +187,22 @@ class RunningMove {
   }
 
   async #settle(segments: readonly MovedSegment[], bytes: number): Promise<void> {
-    if (this.#error !== undefined) return;
     try {
-      await this.#parts.target.settle(segments);
+      if (this.#error !== undefined) return;
+      await this.#parts.target.settle(segments.map((segment) => this.#withBytes(segment)));
       this.#bytes += bytes;
       this.#dealtWith(segments.length);
     } catch (error) {
       this.#error = error;
       this.#recall();
+    } finally {
+      for (const { slab } of segments) if (slab !== undefined) this.#giveBack(slab);
     }
+  }
+
+  #withBytes(segment: MovedSegment): Moved {
+    if (segment.slab === undefined) return segment;
+    const slab = this.#parts.slabs.find(({ index }) => index === segment.slab);
+    return { ...segment, bytes: slab?.bytes.subarray(0, segment.length) };
   }
 }

@@ -7,6 +7,8 @@ const OWN = 0;
 const FILLED = 1;
 const BEING_HASHED = 2;
 const HASHED = 3;
+/** With the main thread, which writes it somewhere and makes it ours again: socket-mover.ts. */
+const LENT = 4;
 
 /** Beside its bytes it has 40 of control: a state, a length, a digest. */
 export class MoverSlab {
@@ -28,6 +30,14 @@ export class MoverSlab {
 
   get isHashed() {
     return Atomics.load(this.words, 0) === HASHED;
+  }
+
+  lend() {
+    Atomics.store(this.words, 0, LENT);
+  }
+
+  get isLent() {
+    return Atomics.load(this.words, 0) === LENT;
   }
 
   get length() {

@@ -50,6 +50,8 @@ const slabs = new Map();
 /** @type {Map<number, object>} */
 const moves = new Map();
 let free = [];
+/** With the main thread. */
+let lent = [];
 let running = false;
 let lookedAt = 0;
 let descriptors = Buffer.alloc(8 * 16);
@@ -58,7 +60,11 @@ const wakes = Buffer.alloc(8);
 
 parentPort?.on('message', (message) => {
   for (const slab of message.fresh) slabs.set(slab.index, new MoverSlab(slab));
-  if (moves.size === 0) free = message.slabs.map((index) => slabs.get(index));
+  if (moves.size === 0) {
+    lent = message.slabs.map((index) => slabs.get(index));
+    free = [];
+    takeBack();
+  }
   const { offset, length } = message.range;
   moves.set(message.id, {
     id: message.id,
@@ -104,8 +110,9 @@ function turn() {
     each(lookAfter);
   }
   each(report);
-  if (moves.size > 0) setImmediate(turn);
-  else running = false;
+  if (moves.size > 0) return setImmediate(turn);
+  running = false;
+  Atomics.store(since, 0, 0);
 }
 
 function each(act) {
@@ -146,7 +153,22 @@ function pollAll(asked, longest) {
 }
 
 function mayReceive(move) {
-  return move.ending === undefined && !isAhead(move);
+  return move.ending === undefined && !isAhead(move) && (move.slab !== undefined || maySlab());
+}
+
+/** Whether waiting for the main thread is not all that is left. */
+function maySlab() {
+  if (free.length === 0) takeBack();
+  return free.length > 0 || lent.length === 0;
+}
+
+/** What the main thread is done with. As long as it has all, we are held as by a file that hangs. */
+function takeBack() {
+  if (lent.length === 0) return;
+  for (const slab of lent) if (!slab.isLent) free.push(slab);
+  lent = lent.filter((slab) => slab.isLent);
+  if (free.length > 0 || lent.length === 0) Atomics.store(since, 0, 0);
+  else Atomics.compareExchange(since, 0, 0, process.hrtime()[0] || 1);
 }
 
 function isAhead(move) {
@@ -227,6 +249,7 @@ function fill(move, room) {
 
 /** A free one; else one that only has to be hashed; else that of a connection that has nothing now. */
 function takeSlab(move) {
+  if (free.length === 0) takeBack();
   if (free.length === 0) each(collect);
   while (free.length === 0 && hashSomething()) each(collect);
   if (free.length === 0) {
@@ -243,7 +266,7 @@ function takeSlab(move) {
   return move.slab !== undefined;
 }
 
-/** Writes what the slab holds and lets go of it; hashing comes later, by whoever has time. */
+/** Writes what the slab holds, or gives it to the main thread to do so, and lets go of it; hashing comes later, by whoever has time. */
 function land(move) {
   const { slab, start } = move;
   const length = move.next - start;
@@ -252,6 +275,11 @@ function land(move) {
   if (move.skipsZeros && isZero(bytes)) {
     move.written.push({ offset: start, length, zero: true, slab: undefined });
     giveUp(move);
+  } else if (move.file === undefined) {
+    slab.lend();
+    lent.push(slab);
+    move.written.push({ offset: start, length, zero: false, slab: undefined, lent: slab.index });
+    move.slab = undefined;
   } else if (!write(move.file, bytes, start)) {
     move.ending = { kind: 'unwritten', bytes: Uint8Array.from(bytes) };
     giveUp(move);
@@ -304,6 +332,8 @@ function lookAfter(move) {
   if (!move.ready && move.lead.length === 0 && mayReceive(move)) serve(move);
   const now = performance.now();
   if (move.slab !== undefined && now - move.filledAt > PATIENCE_MS) land(move);
+  // While nothing is received it is not the client's turn.
+  if (!mayReceive(move)) move.heardAt = now;
   if (now - move.heardAt > move.patience) end(move, { kind: 'returned' });
 }
 
@@ -317,12 +347,12 @@ function end(move, how) {
 /** What is written and hashed, in order. */
 function collect(move) {
   while (move.written.length > 0) {
-    const { offset, length, zero, slab } = move.written[0];
+    const { offset, length, zero, slab, lent: index } = move.written[0];
     const sha256 = slab === undefined ? null : slab.takeDigest();
     if (sha256 === undefined) return;
     if (slab !== undefined) free.push(slab);
     move.written.shift();
-    move.segments.push({ offset, length, zero, sha256 });
+    move.segments.push({ offset, length, zero, sha256, slab: index });
   }
 }
 

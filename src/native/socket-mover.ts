@@ -21,7 +21,8 @@ interface SharedSlab extends MoverSlab {
 interface Threads {
   readonly mover: Worker;
   readonly hashers: readonly Worker[];
-  readonly known: Set<number>;
+  /** Memory by which a slab is controlled, by its index. */
+  readonly known: Map<number, Int32Array>;
   readonly wakeFd: number;
   /** mover-worker.js */
   readonly since: Int32Array;
@@ -32,6 +33,7 @@ const STOP = 0;
 const DEALT_WITH = 1;
 /** mover-slab.js */
 const CONTROL_BYTES = 40;
+const OWN = 0;
 const MOST_HASHERS = 1;
 
 const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
@@ -102,6 +104,11 @@ export class SocketMover implements Mover, AsyncDisposable {
         this.#wake(threads);
       },
       dealtWith: (segments) => void Atomics.add(control, DEALT_WITH, segments),
+      giveBack: (slab) => {
+        const state = threads.known.get(slab);
+        if (state !== undefined) Atomics.store(state, 0, OWN);
+        this.#wake(threads);
+      },
     };
   }
 
@@ -133,7 +140,7 @@ export class SocketMover implements Mover, AsyncDisposable {
     const hashers = lines.map(({ asleep, port2 }) =>
       start('./mover-hash-worker.js', { wakeFd, moverWaits, asleep, port: port2 }, [port2]),
     );
-    const threads: Threads = { mover, hashers, known: new Set(), wakeFd, since };
+    const threads: Threads = { mover, hashers, known: new Map(), wakeFd, since };
     mover.on('message', (message: MoverMessage) => this.#hear(message));
     for (const thread of [mover, ...hashers]) {
       thread.once('error', (error) => void this.#end(threads, error));
@@ -182,8 +189,9 @@ function introduce({ known, hashers }: Threads, slabs: readonly MoverSlab[]): re
   const fresh: SharedSlab[] = [];
   for (const { index, shared } of slabs) {
     if (known.has(index)) continue;
-    known.add(index);
-    const slab = { index, shared, control: new SharedArrayBuffer(CONTROL_BYTES) };
+    const control = new SharedArrayBuffer(CONTROL_BYTES);
+    known.set(index, new Int32Array(control));
+    const slab = { index, shared, control };
     fresh.push(slab);
     for (const hasher of hashers) hasher.postMessage(slab);
   }

@@ -1,6 +1,8 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { testWith } from '../needs.ts';
@@ -105,6 +107,69 @@ describe('a long body', () => {
     client.send(Buffer.alloc(4 * MiB, 'n'));
     client.send(`GET /images/${id} HTTP/1.1\r\nhost: x\r\nrange: bytes=6291450-\r\n\r\n`);
     expect(await client.until(/n{6}$/)).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*HTTP\/1\.1 206 Partial Content/);
+  });
+});
+
+describe('a long body for an NBD server', () => {
+  /** One that writes to `path`. */
+  async function nbd(size: number) {
+    const folder = await mkdtemp(join(stage.folder, 'nbd-'));
+    const [path, socket, pid] = [join(folder, 'image'), join(folder, 's'), join(folder, 'pid')];
+    await writeFile(path, Buffer.alloc(size, 'o'));
+    const server = spawn('nbdkit', ['-f', '-U', socket, '-P', pid, 'file', path], { stdio: 'ignore' });
+    onTestFinished(async () => {
+      server.kill('SIGKILL');
+      if (server.exitCode === null && server.signalCode === null) await once(server, 'exit');
+    });
+    while (!existsSync(pid)) await new Promise((resolve) => setImmediate(resolve));
+    return { path, server, id: await stage.ticket({ url: `nbd:unix:${socket}`, size, sparse: true }) };
+  }
+
+  testWith('nbdkit')('is received by the mover, and written from its slabs', async () => {
+    const { id, path } = await nbd(48 * MiB);
+    const bytes = Buffer.concat([randomBytes(20 * MiB + 77), Buffer.alloc(8 * MiB), randomBytes(12 * MiB)]);
+    const before = stage.moved();
+    expect((await put(stage.http, id, 12_345, bytes)).status).toBe(200);
+    expect(stage.moved() - before).toBe(bytes.length);
+    const written = await readFile(path);
+    expect(written.subarray(12_345, 12_345 + bytes.length).equals(bytes)).toBe(true);
+    expect(written.subarray(0, 12_345).equals(Buffer.alloc(12_345, 'o'))).toBe(true);
+    expect(written.subarray(12_345 + bytes.length).equals(Buffer.alloc(48 * MiB - 12_345 - bytes.length, 'o'))).toBe(
+      true,
+    );
+    expect((await info(id)).transferred).toBe(bytes.length);
+    expect(stage.slabs.inUse).toBe(0);
+  });
+
+  testWith('nbdkit')('side by side with others and with ones for files, again and again', async () => {
+    const [one, other, file] = [await nbd(24 * MiB), await nbd(24 * MiB), await image(24 * MiB)];
+    for (let round = 0; round < 3; round++) {
+      const bytes = randomBytes(24 * MiB);
+      const parts = [one, other, file].flatMap(({ id }) =>
+        [0, 1, 2].map((i) => put(stage.unix, id, i * 8 * MiB, bytes.subarray(i * 8 * MiB, (i + 1) * 8 * MiB))),
+      );
+      expect((await Promise.all(parts)).map(({ status }) => status)).toEqual(parts.map(() => 200));
+      for (const { path } of [one, other, file]) expect((await readFile(path)).equals(bytes)).toBe(true);
+    }
+    expect(stage.slabs.inUse).toBe(0);
+  });
+
+  testWith('nbdkit')('waits for a server that hangs, and holds up nobody else', async () => {
+    const hung = await nbd(32 * MiB);
+    const [file, other] = [await image(16 * MiB), await nbd(16 * MiB)];
+    const bytes = randomBytes(32 * MiB);
+    await using client = await beginPut(hung.id, bytes.length, bytes.subarray(0, 2 * MiB));
+    hung.server.kill('SIGSTOP');
+    client.send(bytes.subarray(2 * MiB));
+    for (const { id, path } of [file, other]) {
+      const moved = stage.moved();
+      expect((await put(stage.http, id, 0, bytes.subarray(0, 16 * MiB))).status).toBe(200);
+      expect(stage.moved() - moved).toBeGreaterThanOrEqual(16 * MiB);
+      expect((await readFile(path)).equals(bytes.subarray(0, 16 * MiB))).toBe(true);
+    }
+    hung.server.kill('SIGCONT');
+    expect(await client.until(/^HTTP/)).toMatch(/^HTTP\/1\.1 200 OK/);
+    expect((await readFile(hung.path)).equals(bytes)).toBe(true);
   });
 });
 
