@@ -45,6 +45,8 @@ export class PlainAgent implements AgentLink {
   readonly calls: AgentCommand[] = [];
   /** While set, every call fails with it. */
   down: HawserError | undefined;
+  /** The answer to the next openUpload is lost, before or after it was done. */
+  openBreaks: 'before' | 'after' | undefined;
   /** What the next finish throws. */
   refuseFinish: HawserError | undefined;
   /** What a startPull leads to by itself: all of it, a refusal, or nothing until the test says so. */
@@ -78,7 +80,11 @@ export class PlainAgent implements AgentLink {
     await Promise.resolve();
     this.calls.push(command);
     if (this.down !== undefined) throw this.down;
-    return this.#answer(command, request) as AgentResponse<C>;
+    const breaks = command === 'openUpload' ? this.openBreaks : undefined;
+    if (breaks === undefined) return this.#answer(command, request) as AgentResponse<C>;
+    this.openBreaks = undefined;
+    if (breaks === 'after') this.#answer(command, request);
+    throw new HawserError('connection-lost', 'The agent died before it answered.');
   }
 
   async *events(signal: AbortSignal): AsyncIterable<AgentEvent> {

@@ -5,6 +5,7 @@ import type { Context } from './context.ts';
 import type { CopyPlace } from './copy-ports.ts';
 import { endUpload } from './ending.ts';
 import { sealFetched } from './finish.ts';
+import { openAgain } from './opening.ts';
 import type { UploadRow } from './ports.ts';
 import type { Tickets } from './tickets.ts';
 import { touchUpload } from './views.ts';
@@ -72,9 +73,17 @@ export class Pulls {
       const ref = { uploadId: row.id, generation: row.generation };
       this.take(row, await agents.of(row.hostId).call('describeUpload', ref, this.#ending.signal));
     } catch (error) {
-      // Not there yet, or away: its agent's next full report tells.
-      if (!isUnreachable(error) && !isHawserError(error, 'not-found')) throw error;
+      if (isHawserError(error, 'not-found')) this.#once(row.id, () => this.#openAgain(row));
+      else if (!isUnreachable(error)) throw error; // away: its agent's next full report tells
     }
+  }
+
+  /** Its agent went away before it had answered that it opens it, or was never asked. */
+  async #openAgain(row: UploadRow): Promise<void> {
+    const now = await this.#context.db.uploads.find(row.id);
+    if (now === undefined || now.state !== 'open' || now.receivedBytes > 0) return;
+    await openAgain(this.#context, now);
+    await this.#start(now);
   }
 
   start(row: UploadRow): void {

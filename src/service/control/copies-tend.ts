@@ -6,7 +6,7 @@ import type { Context } from './context.ts';
 import { markRemoving, removeMarked } from './copies-guard.ts';
 import type { Pulls } from './copies-pull.ts';
 import type { CopyPlace } from './copy-ports.ts';
-import { checkQuota, insertInbound, openOnAgent, placeCopy } from './opening.ts';
+import { checkQuota, insertInbound, openAgain, placeCopy } from './opening.ts';
 import type { ControlDb } from './ports.ts';
 import { touchPlace } from './views.ts';
 
@@ -42,18 +42,24 @@ export async function tendImage(context: Context, pulls: Pulls, imageId: string)
   context.changes.touch('image', imageId);
 }
 
-/** Has the agent open it and fetch. What fails here is recorded with the Copy and tried again later. */
+/**
+ * Has the agent open it and fetch. What it refuses is recorded with the Copy and tried again later. When it does not
+ * answer it may have opened it: the Upload stays, and is met by its id when the agent is heard again.
+ */
 export async function beginFetch(context: Context, pulls: Pulls, uploadId: string): Promise<void> {
   const { db, log } = context;
   const upload = await db.uploads.find(uploadId);
   if (upload === undefined) return;
   try {
-    await openOnAgent(context, upload, false);
+    await openAgain(context, upload);
   } catch (error) {
     if (!isHawserError(error)) throw error;
     log.warn({ event: 'copy.unopened', uploadId, code: error.code });
+    await db.tasks.setStatus(upload.taskId, 'Waiting for its host, which did not answer', error.code);
+    touchPlace(context, upload);
     return;
   }
+  if ((await db.uploads.find(uploadId))?.state !== 'open') return;
   touchPlace(context, upload);
   log.info({ event: 'copy.begun', uploadId, purpose: upload.purpose, storeId: upload.storeId });
   pulls.start(upload);

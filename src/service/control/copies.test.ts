@@ -166,6 +166,21 @@ test('copies go to other hosts first, where the tags say, and a missing store is
   await stage.image(id, (image) => image.status === '');
 });
 
+test.each(['before', 'after'] as const)(
+  'a target that dies %s it has opened a copy begins the same one when it is back',
+  async (when) => {
+    const [one, two] = [host('one', 'a'), host('two', 'b')];
+    await using stage = await Stage.set([one, two]);
+    two.openBreaks = when;
+    two.pulls = 'done';
+    const { id } = await stage.uploaded({ minCopies: 2 }, stage.storeId('a'));
+    expect(lie(await stage.image(id, ready(2)))).toEqual(['a ready', 'b ready']);
+    const { items } = await stage.control.tasks.list(alice, { kind: 'replicate', limit: 10 });
+    expect(items.map(({ state }) => state)).toEqual(['SUCCESS']);
+    expect(two.calls.filter((call) => call === 'openUpload')).toHaveLength(when === 'before' ? 2 : 1);
+  },
+);
+
 test('a copy on demand: one at a time, none twice on a store, paused, resumed, cancelled', async () => {
   const agent = host('one', 'a', 'b', 'c');
   agent.pulls = 'wait';

@@ -145,7 +145,7 @@ export class KeyQueue {
 }
 
 /** Idempotent by id; used again for an Upload that its agent lost before any byte came. */
-export async function callOpen(context: Context, upload: UploadRow): Promise<void> {
+async function callOpen(context: Context, upload: UploadRow): Promise<void> {
   const { limits } = context.config;
   await context.agents.of(upload.hostId).call('openUpload', {
     uploadId: upload.id,
@@ -163,6 +163,19 @@ export async function callOpen(context: Context, upload: UploadRow): Promise<voi
         : [upload.expectedDigest.algorithm],
     image: { id: upload.imageId, name: upload.name },
   });
+}
+
+/**
+ * The agent has nothing of it, and no byte of it was received: nothing is lost, it is opened again. Ends it when the
+ * agent refuses; throws when the agent cannot be asked.
+ */
+export async function openAgain(context: Context, upload: UploadRow): Promise<void> {
+  try {
+    await callOpen(context, upload);
+  } catch (error) {
+    if (isUnreachable(error) || !isHawserError(error)) throw error;
+    await endUpload(context, upload, { to: 'failed', status: error.message, cause: error.code, image: 'failed' });
+  }
 }
 
 /** Nothing of an Upload that its agent did not open stays, but why. */

@@ -1,10 +1,8 @@
 import type { AgentEvent, UploadReport } from '../../contract/link.ts';
-import { isHawserError } from '../../core/errors.ts';
-import { isUnreachable } from './agents.ts';
 import type { Context } from './context.ts';
 import { endUpload, forgetWork, settle } from './ending.ts';
 import { completeUpload } from './finish.ts';
-import { callOpen } from './opening.ts';
+import { openAgain } from './opening.ts';
 import type { UploadRow } from './ports.ts';
 import { startWork, takeWork } from './work.ts';
 
@@ -32,16 +30,7 @@ export async function reconcile(context: Context, full: Full): Promise<void> {
 
 /** The agent has nothing of it. Before the first byte nothing is lost: it is opened (again). */
 async function lost(context: Context, row: UploadRow): Promise<void> {
-  if (row.receivedBytes === 0 && row.state !== 'finishing') {
-    try {
-      await callOpen(context, row);
-      return;
-    } catch (error) {
-      if (isUnreachable(error) || !isHawserError(error)) throw error;
-      await endUpload(context, row, { to: 'failed', status: error.message, cause: error.code, image: 'failed' });
-      return;
-    }
-  }
+  if (row.receivedBytes === 0 && row.state !== 'finishing') return openAgain(context, row);
   // It may have been sealed and forgotten, or begun, since the report was made.
   const now = await context.db.uploads.find(row.id);
   if (now === undefined || (now.state !== 'open' && now.state !== 'paused' && now.state !== 'finishing')) return;
