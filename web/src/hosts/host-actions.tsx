@@ -1,108 +1,35 @@
 import { Checkbox, Menu, Stack, Text } from '@mantine/core';
-import {
-  IconArrowBackUp,
-  IconPlayerPlay,
-  IconPlugX,
-  IconTags,
-  IconTrash,
-  IconTruckDelivery,
-} from '@tabler/icons-react';
+import { IconTrash } from '@tabler/icons-react';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import type { HostResource } from '../../../src/contract/api/host.ts';
-import { calls, type PlaceChange } from '../api/calls.ts';
-import { complain } from '../parts/complain.ts';
+import { calls } from '../api/calls.ts';
 import { Confirm } from '../parts/confirm.tsx';
 import { counted } from '../parts/numbers.ts';
-import { PlaceMenu } from '../parts/place-menu.tsx';
-import { TagsDialog } from '../parts/tags.tsx';
+import { PlaceActions } from '../parts/place-actions.tsx';
 
-type Asked = 'disable' | 'drain' | 'tags' | 'remove';
-
-/** What an administrator may do with a Host. What others will feel is asked for first. */
+/** What an administrator may do with a Host. */
 export function HostActions({ host }: { readonly host: HostResource }) {
-  const [asked, setAsked] = useState<Asked>();
-  const client = useQueryClient();
-  const change = useMutation({
-    mutationFn: (part: PlaceChange) => calls.changeHost(host.id, part),
-    onSuccess: () => client.invalidateQueries({ queryKey: ['hosts'] }),
-  });
-  const close = () => {
-    setAsked(undefined);
-    change.reset();
-  };
-  const ask = (part: PlaceChange) => change.mutate(part, { onSuccess: close });
-  const now = (part: PlaceChange) => change.mutate(part, { onError: complain });
+  const [removing, setRemoving] = useState(false);
+  const copies = counted(host.copyCount, 'Copy is', 'Copies are');
   return (
     <>
-      <PlaceMenu label={`Actions on ${host.name}`}>
-        {host.enabled ? (
-          <Menu.Item leftSection={<IconPlugX size={16} aria-hidden="true" />} onClick={() => setAsked('disable')}>
-            Disable
-          </Menu.Item>
-        ) : (
-          <Menu.Item
-            leftSection={<IconPlayerPlay size={16} aria-hidden="true" />}
-            onClick={() => now({ enabled: true })}
-          >
-            Enable
-          </Menu.Item>
-        )}
-        {host.evicting ? (
-          <Menu.Item
-            leftSection={<IconArrowBackUp size={16} aria-hidden="true" />}
-            onClick={() => now({ evicting: false })}
-          >
-            Take the draining back
-          </Menu.Item>
-        ) : (
-          <Menu.Item leftSection={<IconTruckDelivery size={16} aria-hidden="true" />} onClick={() => setAsked('drain')}>
-            Drain
-          </Menu.Item>
-        )}
-        <Menu.Item leftSection={<IconTags size={16} aria-hidden="true" />} onClick={() => setAsked('tags')}>
-          Edit tags
-        </Menu.Item>
-        <Menu.Item leftSection={<IconTrash size={16} aria-hidden="true" />} onClick={() => setAsked('remove')}>
+      <PlaceActions
+        place={host}
+        called={host.name}
+        emptying={{
+          action: 'Drain',
+          takeBack: 'Take the draining back',
+          means: `Its ${copies} made anew on other hosts first and removed here then, and nothing new comes to it.`,
+        }}
+        change={(part) => calls.changeHost(host.id, part)}
+        queryKey="hosts"
+      >
+        <Menu.Item leftSection={<IconTrash size={16} aria-hidden="true" />} onClick={() => setRemoving(true)}>
           Remove
         </Menu.Item>
-      </PlaceMenu>
-      <Confirm
-        opened={asked === 'disable'}
-        title={`Disable ${host.name}?`}
-        action="Disable"
-        tone="plain"
-        refusal="Leave it"
-        busy={change.isPending}
-        error={change.error}
-        onConfirm={() => ask({ enabled: false })}
-        onClose={close}
-      >
-        Nothing new is placed there. What it has stays and can be read; what arrives now is finished. Enable it at any
-        time.
-      </Confirm>
-      <Confirm
-        opened={asked === 'drain'}
-        title={`Drain ${host.name}?`}
-        action="Drain"
-        tone="plain"
-        refusal="Leave it"
-        busy={change.isPending}
-        error={change.error}
-        onConfirm={() => ask({ evicting: true })}
-        onClose={close}
-      >
-        Its {counted(host.copyCount, 'Copy is', 'Copies are')} made anew on other hosts first and removed here then, and
-        nothing new comes to it. Everything stays readable meanwhile. It can be taken back.
-      </Confirm>
-      <TagsDialog
-        opened={asked === 'tags'}
-        title={`Tags of ${host.name}`}
-        tags={host.tags}
-        save={(tags) => change.mutateAsync({ tags })}
-        onClose={close}
-      />
-      {asked === 'remove' && <RemoveHost host={host} onClose={close} />}
+      </PlaceActions>
+      {removing && <RemoveHost host={host} onClose={() => setRemoving(false)} />}
     </>
   );
 }

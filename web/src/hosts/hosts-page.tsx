@@ -1,11 +1,11 @@
-import { Button, Center, Loader, SimpleGrid, Stack, Text, Title } from '@mantine/core';
+import { Button, Stack, Text, Title } from '@mantine/core';
 import { IconPlus } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { queries } from '../api/queries.ts';
 import { useAdmin } from '../login/use-admin.ts';
 import { PageHead } from '../parts/page-head.tsx';
-import { ProblemNote } from '../parts/problem-note.tsx';
+import { PlaceList } from '../parts/place-list.tsx';
 import { Moored } from '../parts/rope.tsx';
 import { AddHost } from './add-host.tsx';
 import { HostCard } from './host-card.tsx';
@@ -27,27 +27,13 @@ export function HostsPage() {
           </Button>
         )}
       </PageHead>
-      {hosts.error !== null && <ProblemNote error={hosts.error} onRetry={() => void hosts.refetch()} />}
-      {hosts.isPending && (
-        <Center p="xl">
-          <Loader aria-label="Loading Hosts" />
-        </Center>
-      )}
       <Stack gap="md">
-        <SimpleGrid
-          component="ul"
-          cols={{ base: 1, lg: items.length > 1 ? 2 : 1 }}
-          spacing="md"
-          p={0}
-          m={0}
-          className="h-list"
-        >
-          {items.map((host) => (
-            <li key={host.id}>
-              <HostCard host={host} stores={stores.filter((store) => store.hostId === host.id)} />
-            </li>
-          ))}
-        </SimpleGrid>
+        <PlaceList
+          of="Hosts"
+          query={hosts}
+          items={items}
+          card={(host) => <HostCard host={host} stores={stores.filter((store) => store.hostId === host.id)} />}
+        />
         {items.length === 1 && <OnlyOne onAdd={admin ? () => setAdding(true) : undefined} />}
         {admin && <JoinTokens />}
       </Stack>

@@ -1,4 +1,4 @@
-import { Button, Group, Select, Stack, Text, TextInput } from '@mantine/core';
+import { Button, Group, Select, Stack, Text } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { type FormEvent, useState } from 'react';
@@ -6,6 +6,7 @@ import { queries } from '../api/queries.ts';
 import { anyPlace, isPlacement } from '../images/placement-fields.tsx';
 import { formatBytes } from '../parts/numbers.ts';
 import { ProblemNote } from '../parts/problem-note.tsx';
+import { NameField } from './name-field.tsx';
 import { PlacementPart } from './placement-part.tsx';
 import { useCreate } from './use-create.ts';
 
@@ -55,14 +56,7 @@ export function CloneForm({ onClose, ...begin }: CloneFormProps) {
           nothingFoundMessage="No ready Image has this in its name"
           data-autofocus
         />
-        <TextInput
-          label="Name of the clone"
-          value={shownName}
-          onChange={(event) => setName(event.currentTarget.value)}
-          maxLength={255}
-          required
-          withAsterisk={false}
-        />
+        <NameField label="Name of the clone" name={shownName} onName={setName} />
         <PlacementPart placement={placement} onPlacement={setPlacement} storeId={storeId} onStore={setStoreId} />
         {create.error !== null && <ProblemNote error={create.error} />}
         <Group justify="flex-end">

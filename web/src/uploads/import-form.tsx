@@ -5,6 +5,7 @@ import { imageFormats } from '../../../src/core/formats.ts';
 import type { DeclaredFormat } from '../../../src/core/nouns.ts';
 import { anyPlace, isPlacement } from '../images/placement-fields.tsx';
 import { ProblemNote } from '../parts/problem-note.tsx';
+import { NameField } from './name-field.tsx';
 import { PlacementPart } from './placement-part.tsx';
 import { useCreate } from './use-create.ts';
 import { digestComplaint, wishedDigest } from './wished-digest.ts';
@@ -51,14 +52,7 @@ export function ImportForm({ onClose }: { readonly onClose: () => void }) {
           maxLength={4000}
           data-autofocus
         />
-        <TextInput
-          label="Name"
-          value={shownName}
-          onChange={(event) => setName(event.currentTarget.value)}
-          maxLength={255}
-          required
-          withAsterisk={false}
-        />
+        <NameField label="Name" name={shownName} onName={setName} />
         <Checkbox
           label="Unpack gzip, xz or zstd on the way"
           description="Told by the first bytes; what is not packed stays as it is."
