@@ -180,6 +180,34 @@ describe('landing', () => {
     expect(slabs.inUse).toBe(0);
   });
 
+  test('bodies for a Device that hangs keep one slab each where there are few', async () => {
+    const [device, healthy] = [new Gate(64 * MiB), new Gate(4 * MiB)];
+    const slabs = new SlabPool(8);
+    const stop = new AbortController();
+    const land = (to: Gate, offset: number, signal: AbortSignal) =>
+      landOnDevice(
+        {
+          device: to,
+          range: { offset, length: 4 * MiB },
+          means: { slabs },
+          onBytes: () => {},
+          source: sourceOf(Buffer.alloc(4 * MiB, 'h')),
+          punch: false,
+        },
+        signal,
+      );
+    const hung = Array.from({ length: 5 }, (_, i) => land(device, i * 4 * MiB, stop.signal));
+    while (device.waiting.length < 5) await new Promise((resolve) => setImmediate(resolve));
+    healthy.open = true;
+    await land(healthy, 0, new AbortController().signal);
+    expect(healthy.bytes.equals(Buffer.alloc(4 * MiB, 'h'))).toBe(true);
+    stop.abort(new Error('enough'));
+    device.open = true;
+    for (const { go } of device.waiting) go();
+    expect((await Promise.allSettled(hung)).map(({ status }) => status)).toEqual(hung.map(() => 'rejected'));
+    expect(slabs.inUse).toBe(0);
+  });
+
   test('a write that fails is what it fails with', async () => {
     const device = new Gate(8 * MiB);
     const slabs = new SlabPool(8);

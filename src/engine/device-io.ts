@@ -15,6 +15,9 @@ import { isZero } from './zeros.ts';
 /** Writes of one body that are under way while the next slab fills. */
 const OUTSTANDING = 3;
 
+/** Of all slabs, what stays for others: a body whose Device hangs keeps one, and more only while there are plenty. */
+const FOR_OTHERS = 0.25;
+
 /** A half-filled slab is written after so long when others wait for one: a stalled client holds no memory. */
 const PATIENCE_MS = 2000;
 
@@ -167,7 +170,9 @@ class LandingBody {
         this.#mustGoOn();
         while (this.#writing.length >= OUTSTANDING) await this.#oneWritten();
         if (left.length === 0) break;
-        this.#begin(await this.#landing.means.slabs.acquire(this.#signal));
+        const slab = this.#another() ?? (await this.#nextSlab());
+        if (slab === undefined) continue;
+        this.#begin(slab);
         left = this.#fill(left);
       }
     } finally {
@@ -183,7 +188,7 @@ class LandingBody {
       throw new HawserError('out-of-range', 'The body is longer than it said.');
     while (left.length > 0) {
       if (this.#filling === undefined) {
-        const slab = this.#writing.length < OUTSTANDING ? this.#landing.means.slabs.tryAcquire() : undefined;
+        const slab = this.#writing.length < OUTSTANDING ? this.#another() : undefined;
         if (slab === undefined) return left;
         this.#begin(slab);
       }
@@ -197,6 +202,18 @@ class LandingBody {
       if (filling.used === filling.room) this.#writeOut();
     }
     return left;
+  }
+
+  /** Without waiting. */
+  #another(): Slab | undefined {
+    return this.#landing.means.slabs.tryAcquire(this.#writing.length === 0 ? 0 : FOR_OTHERS);
+  }
+
+  /** Undefined when one of its own is free by now instead. */
+  async #nextSlab(): Promise<Slab | undefined> {
+    if (this.#writing.length === 0) return this.#landing.means.slabs.acquire(this.#signal);
+    await this.#oneWritten();
+    return undefined;
   }
 
   #begin(slab: Slab): void {
