@@ -1,19 +1,39 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import type { RealProcess } from '../agents/real-process.ts';
 import { type AgentsWorld, openAgentsWorld } from './agents-world.ts';
 import { cliClientWith } from './cli-client.ts';
 import { runRound } from './harness.ts';
 import { type Kill, type KillPoint, type Plan, seeded } from './plan.ts';
-import { type CopyMoment, killReplication, removeCopyOn } from './replication.ts';
+import { type CopyMoment, killReplication, type Replication, removeCopyOn } from './replication.ts';
 import { firstSeed, rounds } from './seeds.ts';
 
-let world: AgentsWorld;
-beforeAll(async () => {
-  world = await openAgentsWorld();
-});
-afterAll(() => world?.[Symbol.asyncDispose]());
+/** Rounds one after the other in a world of their own. Most of the time of each is waiting, so two of these run side by side. */
+class Rounds {
+  #world: Promise<AgentsWorld> | undefined;
+  #last: Promise<unknown> = Promise.resolve();
 
-type Victims = readonly [name: string, of: (world: AgentsWorld) => readonly RealProcess[]];
+  /** When the rounds before have ended, however. */
+  next<T>(round: (world: AgentsWorld) => Promise<T>): Promise<T> {
+    this.#world ??= openAgentsWorld();
+    const world = this.#world;
+    const mine = this.#last.then(async () => round(await world));
+    this.#last = mine.catch(() => {}); // its own test heard of it
+    return mine;
+  }
+
+  async close(): Promise<void> {
+    await (await this.#world)?.[Symbol.asyncDispose]();
+  }
+}
+
+const uploads = new Rounds();
+const replications = new Rounds();
+afterAll(async () => {
+  await uploads.close();
+  await replications.close();
+});
+
+type Victims = readonly [name: string, of: (world: AgentsWorld, on: Replication) => readonly RealProcess[]];
 
 const uploading: readonly Victims[] = [
   ['the agent', ({ cluster }) => [cluster.agent(0)]],
@@ -44,24 +64,26 @@ function planOf(seed: number): Plan {
 const again = (seed: number, name: string) =>
   `Once more: CRASH_SEED=${seed} CRASH_ROUNDS=1 npx vitest run test/crash/agents.full.test.ts -t '${name}'`;
 
-for (const [number, [who, victims]] of uploading.entries()) {
+function uploadRound(number: number, round: number): void {
+  const [who, victims] = uploading[number] ?? ['nobody', () => []];
   // Each round has a seed of its own: it is the name of the image too.
   const apart = number * 1100;
   const title = `kill -9 of ${who} during an upload with two copies`;
-  test.for(rounds(10))(`${title}: round %i`, async (round) => {
-    const plan = planOf(firstSeed + apart + round);
-    world.server.victims = victims(world);
-    world.server.isAll = who === 'both at once';
-    // Each kind of moment comes both ways.
-    const way = (plan.seed + Math.floor(plan.seed / 7)) % 2 === 0 ? [] : ['--relay'];
-    const client = cliClientWith(...way, '--store', 'host0/default', '--min-copies', '2');
-    const done = await runRound(world, client, plan).catch((cause: unknown) => {
-      throw new Error(`${cause instanceof Error ? cause.message : cause}\n${again(plan.seed - apart, title)}`, {
-        cause,
+  test(`${title}: round ${round}`, () =>
+    uploads.next(async (world) => {
+      const plan = planOf(firstSeed + apart + round);
+      world.server.victims = victims(world, { imageId: '', from: 0, to: 1 });
+      world.server.isAll = who === 'both at once';
+      // Each kind of moment comes both ways.
+      const way = (plan.seed + Math.floor(plan.seed / 7)) % 2 === 0 ? [] : ['--relay'];
+      const client = cliClientWith(...way, '--store', 'host0/default', '--min-copies', '2');
+      const done = await runRound(world, client, plan).catch((cause: unknown) => {
+        throw new Error(`${cause instanceof Error ? cause.message : cause}\n${again(plan.seed - apart, title)}`, {
+          cause,
+        });
       });
-    });
-    expect(done.length, again(plan.seed - apart, title)).toBeGreaterThan(0);
-  });
+      expect(done.length, again(plan.seed - apart, title)).toBeGreaterThan(0);
+    }));
 }
 
 /** Four seeds in a row meet every kind of moment. */
@@ -77,40 +99,69 @@ function copyMomentOf(seed: number): CopyMoment {
   return kinds[seed % kinds.length] ?? { kind: 'begun' };
 }
 
-test('kill -9 of source, target and control during a replication', async () => {
-  const { cluster } = world;
-  await runOnce(world);
-  const { items } = await world.api().images({ name: 'replicated' });
-  const imageId = items[0]?.id ?? '';
-  let from = 0;
-  let arrived = 0;
-  for (const round of rounds(12)) {
-    const seed = firstSeed + round;
-    const to = 1 - from;
-    const at = copyMomentOf(seed);
-    const [who, victim] = (
-      [
-        ['source', cluster.agent(from)],
-        ['target', cluster.agent(to)],
-        ['control', cluster.control],
-      ] as const
-    )[(seed + Math.floor(seed / 12)) % 3] ?? ['control', cluster.control];
-    world.server.victims = [victim];
-    arrived += await killReplication(world, { imageId, from, to }, at).catch((cause: unknown) => {
-      const what = `${who} killed ${JSON.stringify(at)}`;
-      const hint = again(seed, 'kill -9 of source');
-      throw new Error(`${what}: ${cause instanceof Error ? cause.message : cause}\n${hint}`, { cause });
-    });
-    await removeCopyOn(world, imageId, from);
-    from = to;
+const replicating: readonly Victims[] = [
+  ['the source', ({ cluster }, { from }) => [cluster.agent(from)]],
+  ['the target', ({ cluster }, { to }) => [cluster.agent(to)]],
+  ['control', ({ cluster }) => [cluster.control]],
+];
+
+/** The Image that is replicated to and fro, once it is there, and the number of the agent that has its only Copy. */
+const replicated = { imageId: '', from: 0, rounds: 0, arrived: 0 };
+
+function replicationRound(number: number, round: number): void {
+  const [who, victims] = replicating[number] ?? ['nobody', () => []];
+  const apart = 3300 + number * 1100;
+  const title = `kill -9 of ${who} during a replication`;
+  test(`${title}: round ${round}`, () =>
+    replications.next(async (world) => {
+      const seed = firstSeed + apart + round;
+      const { imageId } = await onlyCopy(world);
+      const { from } = replicated;
+      const replication = { imageId, from, to: 1 - from };
+      const at = copyMomentOf(seed);
+      world.server.victims = victims(world, replication);
+      replicated.arrived += await killReplication(world, replication, at).catch((cause: unknown) => {
+        // What it left is not the beginning of another round.
+        replicated.imageId = 'lost';
+        const hint = again(seed - apart, title);
+        throw new Error(`${JSON.stringify(at)}: ${cause instanceof Error ? cause.message : cause}\n${hint}`, { cause });
+      });
+      await removeCopyOn(world, imageId, from);
+      replicated.from = 1 - from;
+      replicated.rounds++;
+    }));
+}
+
+describe.concurrent('control and agents', () => {
+  for (const round of rounds(10)) {
+    for (const number of [0, 1, 2]) {
+      uploadRound(number, round);
+      replicationRound(number, round);
+    }
   }
-  await world.api().removeImage(imageId);
-  // Else no kill was in the middle, or nothing passed where it is noted.
-  if (rounds(12).length >= 4) expect(arrived).toBeGreaterThan(0);
-  for (const relay of world.relays) if (rounds(12).length >= 2) expect(relay.asked.length).toBeGreaterThan(0);
 });
 
-async function runOnce({ proxy, token, source, folder }: AgentsWorld): Promise<void> {
+test('there were kills in the middle of replications, and what was asked for was seen', ({ skip }) => {
+  // Of a few rounds alone all may be at the edges.
+  if (replicated.rounds < 12) skip();
+  return replications.next(async ({ relays }) => {
+    expect(replicated.arrived).toBeGreaterThan(0);
+    for (const relay of relays) expect(relay.asked.length).toBeGreaterThan(0);
+  });
+});
+
+async function onlyCopy(world: AgentsWorld): Promise<{ readonly imageId: string }> {
+  if (replicated.imageId === 'lost') throw new Error('An earlier round failed in the middle.');
+  if (replicated.imageId === '') {
+    world.server.victims = [];
+    await uploadOnce(world);
+    const { items } = await world.api().images({ name: 'replicated' });
+    replicated.imageId = items[0]?.id ?? '';
+  }
+  return replicated;
+}
+
+async function uploadOnce({ proxy, token, source, folder }: AgentsWorld): Promise<void> {
   const client = cliClientWith('--store', 'host0/default');
   const life = await client.start({ url: proxy.url, token, file: source.path, name: 'replicated', folder });
   expect(await life.ended).toEqual({ kind: 'done' });

@@ -11,6 +11,9 @@ import { text } from './ledger.ts';
 
 const MiB = 1024 * 1024;
 
+/** A target that takes longer than 31 s to start is another matter. */
+const MOST_TRIES = 5;
+
 /** When to kill, by what lies in the Store of the target. */
 export type CopyMoment =
   | { readonly kind: 'begun' }
@@ -55,12 +58,13 @@ export async function killReplication(
     for (const part of again) throw new Error(`${text(range)} was asked for although ${text(part)} had arrived`);
   }
   const made = (await world.api().tasks({ imageId })).items.filter(({ id }) => !known.has(id));
-  // One whose target died before it had answered that it begins has ended, and another one is begun.
+  // One whose target died before it had answered that it begins has ended, and another one is begun: after 1, 2, 4 … s
+  // until the target is there again.
   const counted = made.filter(
     ({ state, cause }) => arrived.bytes > 0 || state !== 'FAILURE' || cause !== 'unavailable',
   );
   const found = counted.map(({ kind, state }) => `${kind} ${state}`).join();
-  if (found !== 'replicate SUCCESS' || made.length > counted.length + 1) {
+  if (found !== 'replicate SUCCESS' || made.length > counted.length + MOST_TRIES) {
     const why = made.map(({ kind, state, status }) => `${kind} ${state}: ${status}`).join('\n');
     throw new Error(`The tasks are not one replicate SUCCESS:\n${why}\n${world.server.said}`);
   }
