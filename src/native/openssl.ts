@@ -27,10 +27,14 @@ export interface TlsSession extends Disposable {
   readFrom(fd: number | undefined): void;
 }
 
-/** Undefined where this program has no such functions. `name` is what the server is asked for; none for an address. */
-export function tlsClient(name: string | undefined): TlsSession | undefined {
+/** Makes sessions; `name` is what the server is asked for, none for an address. */
+export type TlsClient = (name: string | undefined) => TlsSession;
+
+/** Undefined where this program has no such functions. */
+export function tlsClient(): TlsClient | undefined {
   loaded ??= { library: load() };
-  return loaded.library && new Session(loaded.library, name);
+  const { library } = loaded;
+  return library && ((name) => new Session(library, name));
 }
 
 let loaded: { readonly library: Library | undefined } | undefined;

@@ -15,10 +15,10 @@ export interface PinnedTlsTarget {
 /** Of one read; four records. */
 const CHUNK = 64 * 1024;
 
-/** A connection to a server whose certificate is known already. Undefined where this program has no such TLS. */
-export function connectPinned(target: PinnedTlsTarget): PinnedTls | undefined {
-  const session = tlsClient(target.name);
-  return session && new PinnedTls(session, target);
+/** Makes connections to a server whose certificate is known already. Undefined where this program has no such TLS. */
+export function pinnedTls(): ((target: PinnedTlsTarget) => PinnedTls) | undefined {
+  const client = tlsClient();
+  return client && ((target) => new PinnedTls(client(target.name), target));
 }
 
 /** The certificate is another one than was verified. Nothing was sent. */

@@ -6,6 +6,7 @@ import { allocate, punchHole, zeroRange } from './allocate.ts';
 import { copyRange, reflink } from './copy.ts';
 import { localExtents, nextData, nextHole } from './extents.ts';
 import { libc } from './libc.ts';
+import { pinnedTls } from './pinned-tls.ts';
 import { renameNoReplace } from './rename.ts';
 
 // libc() looks once, at its first use: in this file, on a machine where it knows no library.
@@ -41,6 +42,10 @@ test('allocations and reflinks are refused and change nothing, advice is dropped
   expect(await reflink(a.fd, b.fd)).toBe(false);
   expect(await readFile(join(folder, 'a'), 'utf8')).toBe('content of a');
   expect(await readFile(join(folder, 'b'), 'utf8')).toBe('content of b');
+});
+
+test('there is no TLS but that of node', () => {
+  expect(pinnedTls()).toBeUndefined();
 });
 
 test('copyRange goes through a buffer', async () => {

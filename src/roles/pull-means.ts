@@ -5,7 +5,7 @@ import { lendConnection } from '../doors/_http/lent-connection.ts';
 import { openPeers } from '../links/peer/open-peers.ts';
 import { addressGuard } from '../links/url/address-guard.ts';
 import { openUrls } from '../links/url/open-urls.ts';
-import { connectPinned } from '../native/pinned-tls.ts';
+import { pinnedTls } from '../native/pinned-tls.ts';
 import { passedInBuffers } from '../native/young-garbage.ts';
 import type { PullMeans } from '../service/host/host-pulls.ts';
 
@@ -17,7 +17,7 @@ export function pullMeans(allow: readonly string[]): PullMeans {
   const guard = addressGuard({ allow, own: ownAddresses });
   const resolve = (host: string) => lookup(host, { all: true });
   return {
-    openPeer: openPeers({ passed: passedInBuffers, lend: lendConnection, connectPinned }),
+    openPeer: openPeers({ passed: passedInBuffers, lend: lendConnection, connectPinned: pinnedTls() }),
     openUrl: openUrls({ guard, resolve, passed: passedInBuffers, now: () => new Date() }),
     // One core stays for everything else.
     unpackAtOnce: Math.max(1, availableParallelism() - 1),

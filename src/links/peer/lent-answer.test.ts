@@ -12,7 +12,7 @@ import { lendConnection } from '../../doors/_http/lent-connection.ts';
 import { receiveBody } from '../../engine/receive.ts';
 import { makeRig, type Rig, treeOf } from '../../engine/testing/rig.ts';
 import { ownTlsKeys, type TlsKeys } from '../../host/tls.ts';
-import { connectPinned } from '../../native/pinned-tls.ts';
+import { pinnedTls } from '../../native/pinned-tls.ts';
 import { openSocketMover } from '../../native/socket-mover.ts';
 import type { DistantCopy } from '../../service/host/ports.ts';
 import { openFileStore } from '../../stores/file/store.ts';
@@ -87,7 +87,7 @@ async function givenPeer(tls: TlsKeys | undefined, answer: (asked: Asked) => voi
     });
   };
   const port = await listening(tls, serve);
-  const connect = { connectPinned, lend: lendConnection };
+  const connect = { connectPinned: pinnedTls(), lend: lendConnection };
   const url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
   const peer = openPeers({ passed: () => {}, ...connect, stallMs })({ url, ticket: 't', ca: tls?.cert ?? null });
   onTestFinished(() => peer[Symbol.asyncDispose]());
@@ -318,7 +318,7 @@ test('a server that shows another certificate is asked for nothing, and verified
   await once(server, 'listening');
   onTestFinished(() => void server.close());
   const { port } = server.address() as AddressInfo;
-  const peer = openPeers({ passed: () => {}, connectPinned })({
+  const peer = openPeers({ passed: () => {}, connectPinned: pinnedTls() })({
     url: `https://localhost:${port}`,
     ticket: 't',
     ca: `${one.cert}${other.cert}`,

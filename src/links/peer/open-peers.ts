@@ -26,7 +26,7 @@ export interface PeerSettings {
   /** Lends the connection below an answer, where that can be done. */
   readonly lend?: (response: IncomingMessage) => LentConnection | undefined;
   /** Makes connections whose TLS can be lent too. They are for data, once another connection has verified the certificate. */
-  readonly connectPinned?: ConnectPinned;
+  readonly connectPinned?: ConnectPinned | undefined;
   readonly stallMs?: number;
 }
 

@@ -18,7 +18,7 @@ import type { TlsKeys } from '../../../host/tls.ts';
 import { openPeers } from '../../../links/peer/open-peers.ts';
 import { addressGuard } from '../../../links/url/address-guard.ts';
 import { openUrls } from '../../../links/url/open-urls.ts';
-import { connectPinned } from '../../../native/pinned-tls.ts';
+import { pinnedTls } from '../../../native/pinned-tls.ts';
 import { openSocketMover } from '../../../native/socket-mover.ts';
 import { openFileStore } from '../../../stores/file/store.ts';
 import type { Store } from '../../../stores/store.ts';
@@ -160,7 +160,7 @@ function plainMeans(): Omit<PullMeans, 'patience'> {
   const passed = () => {};
   const guard = addressGuard({ allow: ['127.0.0.0/8'], own: () => [] });
   const resolve = (host: string) => lookup(host, { all: true });
-  const openPeer = openPeers({ passed, lend: lendConnection, connectPinned });
+  const openPeer = openPeers({ passed, lend: lendConnection, connectPinned: pinnedTls() });
   return { openPeer, openUrl: openUrls({ guard, resolve, passed, now: () => new Date() }), unpackAtOnce: 2 };
 }
 
