@@ -44,8 +44,8 @@ export interface ByteSink {
   /** Resolves when `chunk` may be reused and more may come. Rejects with `connection-lost`. */
   write(chunk: Uint8Array): Promise<void>;
   /**
-   * Lends the connection that the bytes go to, when others can write to it: not behind TLS, not in chunked
-   * encoding. Only while no `write` is under way, and all that was written before is with the kernel. Undefined when it cannot.
+   * Lends the connection that the bytes go to, when others can write to it: not behind a TLS that cannot be lent too,
+   * not in chunked encoding. Only while no `write` is under way, and all that was written before is with the kernel. Undefined when it cannot.
    */
   lend?(): LentOutput | undefined;
 }
@@ -54,6 +54,8 @@ export interface ByteSink {
 export interface LentOutput {
   /** Descriptor of the socket, which does not block; valid until `giveBack` or `abandon`. */
   readonly fd: number;
+  /** Address of the TLS session that writes to it, for native/ alone; undefined: it is plain. */
+  readonly tls?: bigint | undefined;
   /** Milliseconds; a client that takes nothing for so long is given up. Undefined: it has all the time. */
   readonly patience?: number | undefined;
   /** Fires when its owner has closed it. */

@@ -1,7 +1,7 @@
 import type { Range } from './range.ts';
 
 /**
- * A thread that sends parts of files into connections, without their bytes passing through this program
+ * A thread that sends parts of files into connections: plain ones without their bytes passing through this program
  * (sendfile(2)). The engine decides what it may send; `native/` is where it lives.
  */
 export interface Sender {
@@ -19,6 +19,8 @@ export interface Sender {
 export interface FileSend {
   /** Descriptor of a connected stream socket. */
   readonly socket: number;
+  /** Address of the TLS session that it is written through, which nobody else uses meanwhile (LentOutput). */
+  readonly tls?: bigint | undefined;
   /** Descriptor of the file or block device, read by position. */
   readonly file: number;
   /** In the order in which they are sent. */

@@ -91,7 +91,7 @@ class FileSending {
       let recall = () => {};
       const onStop = () => recall();
       const sending = what.sender.begin(
-        { socket: connection.fd, file: file.fd, pieces, patience },
+        { socket: connection.fd, tls: connection.tls, file: file.fd, pieces, patience },
         {
           sent: (bytes) => {
             this.#bytes += bytes;

@@ -72,3 +72,10 @@ function stopReading(socket: Socket, handle: Handle): () => void {
     socket.resume();
   };
 }
+
+/** Private in node, so it is looked at before it is used. */
+export function descriptorOf(socket: Socket): number | undefined {
+  const handle: unknown = Reflect.get(socket, '_handle');
+  const fd: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined;
+  return typeof fd === 'number' && fd >= 0 ? fd : undefined;
+}

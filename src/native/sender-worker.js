@@ -2,6 +2,7 @@
 import { readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
+import { encrypt, sendEncrypted } from './sender-tls.js';
 
 /** Of one call: bounds how long others wait, and how long the thread does not hear that it should stop. */
 const STEP = 4 * 1024 * 1024;
@@ -41,12 +42,15 @@ const position = Buffer.alloc(8);
 const wakes = Buffer.alloc(8);
 /** Small enough to stay in the cache of the core. */
 const noughts = Buffer.alloc(256 * 1024);
+/** What is encrypted at once; a session keeps as much memory for as long as it lives. */
+const plain = Buffer.alloc(128 * 1024);
 
 parentPort?.on('message', (message) => {
   const now = performance.now();
   sends.set(message.id, {
     id: message.id,
     socket: message.socket,
+    tls: message.tls,
     file: message.file,
     pieces: message.pieces,
     patience: message.patience,
@@ -108,8 +112,8 @@ function look() {
 function serve(one) {
   for (let calls = 0; calls < IN_A_ROW; calls++) {
     const { offset, length, zero } = one.pieces[one.piece];
-    const wanted = Math.min(zero ? noughts.length : STEP, length - one.done);
-    const got = zero ? sendZeros(one.socket, wanted) : sendBytes(one, offset + one.done, wanted);
+    const wanted = Math.min(one.tls === undefined ? (zero ? noughts.length : STEP) : plain.length, length - one.done);
+    const got = sendNext(one, { offset: offset + one.done, length: wanted, zero });
     if (got < 0) {
       const errno = koffi.errno();
       if (errno === EINTR) continue;
@@ -135,6 +139,33 @@ function serve(one) {
       one.ending = 'sent';
       return;
     }
+  }
+}
+
+/** Bytes of the content that went on; 0 when the file gave none, negative as send(2) fails. */
+function sendNext(one, { offset, length, zero }) {
+  if (one.tls === undefined) return zero ? sendZeros(one.socket, length) : sendBytes(one, offset, length);
+  for (;;) {
+    const before = sendEncrypted(one.tls, one.socket);
+    if (before < 0) return before;
+    if (before === 0) break;
+    one.tookAt = performance.now();
+  }
+  const got = zero ? length : readPlain(one.file, offset, length);
+  if (got <= 0) return 0;
+  if (!encrypt(one.tls, (zero ? noughts : plain).subarray(0, got))) return 0;
+  return got;
+}
+
+/** 0 also when it fails: reading again, on the main thread, tells why. */
+function readPlain(file, offset, length) {
+  Atomics.store(since, 0, process.hrtime()[0] || 1);
+  try {
+    return readSync(file, plain, 0, length, offset);
+  } catch {
+    return 0;
+  } finally {
+    Atomics.store(since, 0, 0);
   }
 }
 

@@ -19,7 +19,10 @@ interface Thread {
 
 const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
 
-/** A Sender with one thread for all its connections: poll(2), then sendfile(2). The thread starts with the first of them. */
+/**
+ * A Sender with one thread for all its connections: poll(2), then sendfile(2), or pread(2) and TLS. The thread starts
+ * with the first of them.
+ */
 export class SocketSender implements Sender, AsyncDisposable {
   readonly #sends = new Map<number, SendEvents>();
   readonly #one = Buffer.from(BigUint64Array.of(1n).buffer);
@@ -46,8 +49,8 @@ export class SocketSender implements Sender, AsyncDisposable {
     const id = this.#nextId++;
     const control = new Int32Array(new SharedArrayBuffer(4));
     this.#sends.set(id, events);
-    const { socket, file, pieces, patience } = request;
-    thread.worker.postMessage({ id, socket, file, pieces, patience, control: control.buffer });
+    const { socket, tls, file, pieces, patience } = request;
+    thread.worker.postMessage({ id, socket, tls, file, pieces, patience, control: control.buffer });
     this.#wake(thread);
     return {
       recall: () => {

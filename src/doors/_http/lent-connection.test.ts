@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { pino } from 'pino';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { HawserError, isHawserError } from '../../core/errors.ts';
 import type { MoveEvents, MoveRequest, Mover } from '../../core/mover.ts';
 import { rangeEnd } from '../../core/range.ts';
@@ -19,6 +19,7 @@ import { openFileStore } from '../../stores/file/store.ts';
 import type { Store } from '../../stores/store.ts';
 import { bodySource } from './body-source.ts';
 import { createLingering, usualLinger } from './lingering.ts';
+import { createSecureServer } from './secure-server.ts';
 import { createServer as createListener } from './server.ts';
 
 const MiB = 1024 * 1024;
@@ -53,13 +54,21 @@ interface Stage {
   connect(): Promise<Client>;
 }
 
+let keys: TlsKeys;
+beforeAll(async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'hawser-lent-'));
+  await mkdir(join(folder, 'keys'));
+  keys = await ownTlsKeys((...parts) => join(folder, ...parts), new Date());
+  await rm(folder, { recursive: true });
+});
+
 /** A server that takes `PUT` with `x-offset` into one object, and answers everything with a line of text. */
-async function given(wrap: (store: Store) => Store = (store) => store, slabs = 24): Promise<Stage> {
+async function givenServer(tls: boolean, wrap: (store: Store) => Store = (store) => store): Promise<Stage> {
   const real = openSocketMover();
   if (real === undefined) throw new Error('this machine has no mover');
   onTestFinished(() => real[Symbol.asyncDispose]());
   const mover = new WatchedMover(real);
-  const rig = await makeRig(slabs, async (path) => wrap(await openFileStore({ name: 'test', path })), mover);
+  const rig = await makeRig(24, async (path) => wrap(await openFileStore({ name: 'test', path })), mover);
   onTestFinished(() => rig[Symbol.asyncDispose]());
   const errors: unknown[] = [];
   const stop = new AbortController();
@@ -77,7 +86,9 @@ async function given(wrap: (store: Store) => Store = (store) => store, slabs = 2
     }
   };
   const lingering = createLingering(usualLinger);
-  const server = createServer({ ServerResponse: lingering.response }, (request, response) => {
+  const options = { ServerResponse: lingering.response };
+  const server = tls ? createSecureServer(options, keys) : createServer(options);
+  server.on('request', (request, response) => {
     if (request.method === 'PUT') void put(request, response);
     else response.end(`${request.method} ${request.url}\n`);
   });
@@ -87,18 +98,21 @@ async function given(wrap: (store: Store) => Store = (store) => store, slabs = 2
     server.closeAllConnections();
   });
   const { port } = server.address() as AddressInfo;
-  return { rig, mover, errors, stop, connect: () => Client.open(port) };
+  return { rig, mover, errors, stop, connect: () => Client.open(port, tls) };
 }
 
 class Client {
   readonly socket: Socket;
+  /** Without TLS. */
+  readonly below: Socket;
   #text = '';
   readonly #watchers = new Set<() => void>();
   /** How the server ended it. */
   readonly closed: Promise<'end' | 'reset'>;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, below: Socket) {
     this.socket = socket;
+    this.below = below;
     this.closed = new Promise((resolve) =>
       socket.once('end', () => resolve('end')).once('error', () => resolve('reset')),
     );
@@ -112,11 +126,14 @@ class Client {
     socket.on('close', tell);
   }
 
-  static async open(port: number): Promise<Client> {
-    const socket = connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true });
-    await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  static async open(port: number, tls = false): Promise<Client> {
+    const below = connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true });
+    const socket = tls ? connectTls({ socket: below, ca: keys.cert, servername: 'localhost' }) : below;
+    await new Promise<void>((resolve, reject) =>
+      socket.once(tls ? 'secureConnect' : 'connect', resolve).once('error', reject),
+    );
     onTestFinished(() => void socket.destroy());
-    return new Client(socket);
+    return new Client(socket, below);
   }
 
   write(...parts: readonly (string | Uint8Array)[]): Promise<void> {
@@ -170,209 +187,211 @@ async function expectContent(stage: Stage, bytes: Buffer): Promise<void> {
 
 const sizes = [2 * MiB, 2 * MiB + 1, 3 * MiB - 1, 5 * MiB + 65_537, 17 * MiB + 12_345];
 
-test.each(sizes)('a body of %i bytes with requests before and behind it, in one connection', async (size) => {
-  const stage = await given();
-  const bytes = randomBytes(size);
-  const client = await stage.connect();
-  for (const round of [1, 2]) {
-    const before = `GET /before${round} HTTP/1.1\r\nhost: x\r\n\r\n`;
-    const behind = `GET /behind${round} HTTP/1.1\r\nhost: x\r\n\r\nGET /last${round} HTTP/1.1\r\nhost: x\r\n\r\n`;
-    void client.write(before, head(size), bytes, behind);
-    const text = await client.until(new RegExp(`GET /last${round}\n`));
-    expect(text.match(/^(GET|took) .*$/gm)?.slice(-4)).toEqual([
-      `GET /before${round}`,
-      `took ${size}`,
-      `GET /behind${round}`,
-      `GET /last${round}`,
-    ]);
-  }
-  // The second one found all of it received and was compared on the ordinary path.
-  expect(stage.mover.moved).toBe(size);
-  expect(stage.mover.requests).toHaveLength(1);
-  await expectContent(stage, bytes);
-});
+describe.each(['plain', 'TLS'])('%s', (way) => {
+  const given = (wrap?: (store: Store) => Store) => givenServer(way === 'TLS', wrap);
 
-test.each([1, 700, 65_535, 300_000])('head and body cut into pieces of %i bytes lose none', async (piece) => {
-  const stage = await given();
-  const size = piece === 1 ? 2 * MiB : 6 * MiB + 3;
-  const bytes = randomBytes(size);
-  const client = await stage.connect();
-  const all = Buffer.concat([Buffer.from(head(size)), bytes, Buffer.from('GET /behind HTTP/1.1\r\nhost: x\r\n\r\n')]);
-  // The first and the last of it byte by byte or so: where the connection changes hands.
-  const edges = new Set([200, all.length - 60]);
-  for (let at = 0; at < all.length; ) {
-    const length = edges.has(at) ? piece : at < 200 ? Math.min(piece, 200 - at) : Math.max(piece, 65_536);
-    await client.write(all.subarray(at, Math.min(at + length, all.length)));
-    at += length;
-  }
-  await client.until(/GET \/behind\n/);
-  expect(stage.mover.moved).toBe(size);
-  await expectContent(stage, bytes);
-});
-
-test('bursts with silence between them', async () => {
-  const stage = await given();
-  const bytes = randomBytes(4 * MiB + 100);
-  const client = await stage.connect();
-  await client.write(head(bytes.length));
-  for (let at = 0; at < bytes.length; at += 1_700_000) {
-    const end = Math.min(at + 1_700_000, bytes.length);
-    await client.write(bytes.subarray(at, end));
-    if (end < bytes.length) await landed(stage, end);
-  }
-  await client.until(/took 4194404\n/);
-  expect(stage.mover.moved).toBe(bytes.length);
-  await expectContent(stage, bytes);
-});
-
-test('what a stalled client sent counts within seconds, and its slab is free', async () => {
-  const stage = await given();
-  const bytes = randomBytes(4 * MiB);
-  const client = await stage.connect();
-  await client.write(head(bytes.length), bytes.subarray(0, 100_000));
-  await landed(stage, 100_000);
-  await client.write(bytes.subarray(100_000));
-  await client.until(/took 4194304\n/);
-  await expectContent(stage, bytes);
-});
-
-test('zeros are not written', async () => {
-  const stage = await given();
-  const bytes = Buffer.concat([randomBytes(MiB), Buffer.alloc(3 * MiB), randomBytes(10), Buffer.alloc(MiB)]);
-  const client = await stage.connect();
-  void client.write(head(bytes.length), bytes);
-  await client.until(/took \d+\n/);
-  expect(stage.rig.incoming.received.zeros.bytes).toBe(3 * MiB + 10);
-  await expectContent(stage, bytes);
-});
-
-test('connections side by side, at odd offsets', async () => {
-  const stage = await given();
-  const bytes = randomBytes(24 * MiB + 77);
-  const cuts = [0, 5 * MiB + 3, 11 * MiB, 12 * MiB + 999, 19 * MiB + 1, bytes.length];
-  await Promise.all(
-    cuts.slice(1).map(async (end, i) => {
-      const begin = cuts[i] ?? 0;
-      const client = await stage.connect();
-      void client.write(head(end - begin, begin), bytes.subarray(begin, end));
-      await client.until(new RegExp(`took ${end - begin}\n`));
-    }),
-  );
-  expect(stage.mover.requests.length).toBe(4);
-  await expectContent(stage, bytes);
-});
-
-test('a connection that breaks leaves what arrived, and the rest can be sent', async () => {
-  const stage = await given();
-  const bytes = randomBytes(6 * MiB);
-  for (const how of ['reset', 'end'] as const) {
-    const at = rangeEnd([...stage.rig.incoming.received.all].at(-1) ?? { offset: 0, length: 0 });
+  test.each(sizes)('a body of %i bytes with requests before and behind it, in one connection', async (size) => {
+    const stage = await given();
+    const bytes = randomBytes(size);
     const client = await stage.connect();
-    await client.write(head(bytes.length - at, at), bytes.subarray(at, at + 1_500_000));
-    await landed(stage, at + 1_500_000);
-    if (how === 'reset') client.socket.resetAndDestroy();
-    else client.socket.end();
-    await soon(() => expect(stage.errors.splice(0)).toMatchObject([{ code: 'connection-lost' }]));
-  }
-  const client = await stage.connect();
-  void client.write(head(bytes.length - 3_000_000, 3_000_000), bytes.subarray(3_000_000));
-  await client.until(/took \d+\n/);
-  await expectContent(stage, bytes);
-});
-
-test('who is stopped in the middle keeps what arrived; the answer says so and the connection is read to its end', async () => {
-  const stage = await given();
-  const bytes = randomBytes(5 * MiB);
-  const client = await stage.connect();
-  await client.write(head(bytes.length), bytes.subarray(0, 2 * MiB));
-  await landed(stage, 2 * MiB);
-  stage.stop.abort(new HawserError('cancelled', 'stopped'));
-  expect(await client.until(/409 Conflict[\s\S]*connection: close/i)).toContain('x-unread: true');
-  expect(stage.rig.means.slabs.inUse).toBe(0);
-  await client.write(bytes.subarray(2 * MiB));
-  expect(await client.closed).toBe('end');
-  expect(stage.rig.incoming.received.all.bytes).toBe(2 * MiB);
-});
-
-test('another who sends the same range does not wait for one that stalls', async () => {
-  const stage = await given();
-  const bytes = randomBytes(5 * MiB);
-  const stalled = await stage.connect();
-  await stalled.write(head(bytes.length), bytes.subarray(0, 1_300_000));
-  await soon(() => expect(stage.mover.requests.length).toBe(1));
-  const other = await stage.connect();
-  void other.write(head(bytes.length), bytes);
-  await other.until(/took 5242880\n/);
-  void stalled.write(bytes.subarray(1_300_000));
-  await stalled.until(/took 5242880\n/);
-  await expectContent(stage, bytes);
-  const liar = await stage.connect();
-  void liar.write(head(bytes.length), randomBytes(5 * MiB));
-  await liar.until(/500 Internal/);
-  expect(stage.errors).toMatchObject([{ code: 'range-conflict' }]);
-});
-
-test('a file that takes no bytes is asked again on the ordinary path, which says why', async () => {
-  const stage = await given((store) => {
-    const create = store.create.bind(store);
-    store.create = async (request) => {
-      const writer = await create(request);
-      const lend = writer.lend?.bind(writer);
-      writer.lend = async (range) => {
-        const file = await lend?.(range);
-        // Of a file that is open for reading alone.
-        const fd = openSync(import.meta.filename, 'r');
-        onTestFinished(() => closeSync(fd));
-        return file && { fd, wrote: file.wrote, giveBack: file.giveBack };
-      };
-      return writer;
-    };
-    return store;
+    for (const round of [1, 2]) {
+      const before = `GET /before${round} HTTP/1.1\r\nhost: x\r\n\r\n`;
+      const behind = `GET /behind${round} HTTP/1.1\r\nhost: x\r\n\r\nGET /last${round} HTTP/1.1\r\nhost: x\r\n\r\n`;
+      void client.write(before, head(size), bytes, behind);
+      const text = await client.until(new RegExp(`GET /last${round}\n`));
+      expect(text.match(/^(GET|took) .*$/gm)?.slice(-4)).toEqual([
+        `GET /before${round}`,
+        `took ${size}`,
+        `GET /behind${round}`,
+        `GET /last${round}`,
+      ]);
+    }
+    // The second one found all of it received and was compared on the ordinary path.
+    expect(stage.mover.moved).toBe(size);
+    expect(stage.mover.requests).toHaveLength(1);
+    await expectContent(stage, bytes);
   });
-  const bytes = randomBytes(5 * MiB + 1);
-  const client = await stage.connect();
-  void client.write(head(bytes.length), bytes, 'GET /next HTTP/1.1\r\nhost: x\r\n\r\n');
-  await client.until(/GET \/next\n/);
-  expect(stage.mover.requests.length).toBe(1);
-  expect(stage.mover.moved).toBe(0);
-  await expectContent(stage, bytes);
-});
 
-test('a hundred slow clients do not hold up a fast one', async () => {
-  const stage = await given();
-  const bytes = randomBytes(16 * MiB);
-  const slow = await Promise.all(
-    Array.from({ length: 100 }, async (_, i) => {
+  test.each([1, 700, 65_535, 300_000])('head and body cut into pieces of %i bytes lose none', async (piece) => {
+    const stage = await given();
+    const size = piece === 1 ? 2 * MiB : 6 * MiB + 3;
+    const bytes = randomBytes(size);
+    const client = await stage.connect();
+    const all = Buffer.concat([Buffer.from(head(size)), bytes, Buffer.from('GET /behind HTTP/1.1\r\nhost: x\r\n\r\n')]);
+    // The first and the last of it byte by byte or so: where the connection changes hands.
+    const edges = new Set([200, all.length - 60]);
+    for (let at = 0; at < all.length; ) {
+      const length = edges.has(at) ? piece : at < 200 ? Math.min(piece, 200 - at) : Math.max(piece, 65_536);
+      await client.write(all.subarray(at, Math.min(at + length, all.length)));
+      at += length;
+    }
+    await client.until(/GET \/behind\n/);
+    expect(stage.mover.moved).toBe(size);
+    await expectContent(stage, bytes);
+  });
+
+  test('bursts with silence between them', async () => {
+    const stage = await given();
+    const bytes = randomBytes(4 * MiB + 100);
+    const client = await stage.connect();
+    await client.write(head(bytes.length));
+    for (let at = 0; at < bytes.length; at += 1_700_000) {
+      const end = Math.min(at + 1_700_000, bytes.length);
+      await client.write(bytes.subarray(at, end));
+      if (end < bytes.length) await landed(stage, end);
+    }
+    await client.until(/took 4194404\n/);
+    expect(stage.mover.moved).toBe(bytes.length);
+    await expectContent(stage, bytes);
+  });
+
+  test('what a stalled client sent counts within seconds, and its slab is free', async () => {
+    const stage = await given();
+    const bytes = randomBytes(4 * MiB);
+    const client = await stage.connect();
+    await client.write(head(bytes.length), bytes.subarray(0, 100_000));
+    await landed(stage, 100_000);
+    await client.write(bytes.subarray(100_000));
+    await client.until(/took 4194304\n/);
+    await expectContent(stage, bytes);
+  });
+
+  test('zeros are not written', async () => {
+    const stage = await given();
+    const bytes = Buffer.concat([randomBytes(MiB), Buffer.alloc(3 * MiB), randomBytes(10), Buffer.alloc(MiB)]);
+    const client = await stage.connect();
+    void client.write(head(bytes.length), bytes);
+    await client.until(/took \d+\n/);
+    expect(stage.rig.incoming.received.zeros.bytes).toBe(3 * MiB + 10);
+    await expectContent(stage, bytes);
+  });
+
+  test('connections side by side, at odd offsets', async () => {
+    const stage = await given();
+    const bytes = randomBytes(24 * MiB + 77);
+    const cuts = [0, 5 * MiB + 3, 11 * MiB, 12 * MiB + 999, 19 * MiB + 1, bytes.length];
+    await Promise.all(
+      cuts.slice(1).map(async (end, i) => {
+        const begin = cuts[i] ?? 0;
+        const client = await stage.connect();
+        void client.write(head(end - begin, begin), bytes.subarray(begin, end));
+        await client.until(new RegExp(`took ${end - begin}\n`));
+      }),
+    );
+    expect(stage.mover.requests.length).toBe(4);
+    await expectContent(stage, bytes);
+  });
+
+  test('a connection that breaks leaves what arrived, and the rest can be sent', async () => {
+    const stage = await given();
+    const bytes = randomBytes(6 * MiB);
+    for (const how of ['reset', 'end'] as const) {
+      const at = rangeEnd([...stage.rig.incoming.received.all].at(-1) ?? { offset: 0, length: 0 });
       const client = await stage.connect();
-      await client.write(head(3 * MiB, (i + 10) * 4 * MiB), randomBytes(10_000));
-      return client;
-    }),
-  );
-  await soon(() => expect(stage.mover.requests.length).toBe(100));
-  const begun = performance.now();
-  const fast = await stage.connect();
-  void fast.write(head(bytes.length), bytes);
-  await fast.until(/took 16777216\n/);
-  expect(performance.now() - begun).toBeLessThan(5000);
-  expect(stage.mover.moved).toBeGreaterThanOrEqual(16 * MiB);
-  for (const client of slow) client.socket.destroy();
-  await soon(() => expect(stage.rig.means.slabs.inUse).toBe(0));
-});
+      await client.write(head(bytes.length - at, at), bytes.subarray(at, at + 1_500_000));
+      await landed(stage, at + 1_500_000);
+      if (how === 'reset') client.below.resetAndDestroy();
+      else client.socket.end();
+      await soon(() => expect(stage.errors.splice(0)).toMatchObject([{ code: 'connection-lost' }]));
+    }
+    const client = await stage.connect();
+    void client.write(head(bytes.length - 3_000_000, 3_000_000), bytes.subarray(3_000_000));
+    await client.until(/took \d+\n/);
+    await expectContent(stage, bytes);
+  });
 
-test('two bodies at once of the ordinary path and of the mover', async () => {
-  const stage = await given();
-  const bytes = randomBytes(9 * MiB);
-  const client = await stage.connect();
-  void client.write(head(5 * MiB), bytes.subarray(0, 5 * MiB));
-  const ordinary = receiveBody(
-    stage.rig,
-    { offset: 5 * MiB, length: 4 * MiB, end: null },
-    sourceOf(bytes.subarray(5 * MiB)),
-    new AbortController().signal,
-  );
-  await client.until(/took 5242880\n/);
-  expect(await ordinary).toBe(4 * MiB);
-  await expectContent(stage, bytes);
+  test('who is stopped in the middle keeps what arrived; the answer says so and the connection is read to its end', async () => {
+    const stage = await given();
+    const bytes = randomBytes(5 * MiB);
+    const client = await stage.connect();
+    await client.write(head(bytes.length), bytes.subarray(0, 2 * MiB));
+    await landed(stage, 2 * MiB);
+    stage.stop.abort(new HawserError('cancelled', 'stopped'));
+    expect(await client.until(/409 Conflict[\s\S]*connection: close/i)).toContain('x-unread: true');
+    expect(stage.rig.means.slabs.inUse).toBe(0);
+    await client.write(bytes.subarray(2 * MiB));
+    expect(await client.closed).toBe('end');
+    expect(stage.rig.incoming.received.all.bytes).toBe(2 * MiB);
+  });
+
+  test('another who sends the same range does not wait for one that stalls', async () => {
+    const stage = await given();
+    const bytes = randomBytes(5 * MiB);
+    const stalled = await stage.connect();
+    await stalled.write(head(bytes.length), bytes.subarray(0, 1_300_000));
+    await soon(() => expect(stage.mover.requests.length).toBe(1));
+    const other = await stage.connect();
+    void other.write(head(bytes.length), bytes);
+    await other.until(/took 5242880\n/);
+    void stalled.write(bytes.subarray(1_300_000));
+    await stalled.until(/took 5242880\n/);
+    await expectContent(stage, bytes);
+    const liar = await stage.connect();
+    void liar.write(head(bytes.length), randomBytes(5 * MiB));
+    await liar.until(/500 Internal/);
+    expect(stage.errors).toMatchObject([{ code: 'range-conflict' }]);
+  });
+
+  test('a file that takes no bytes is asked again on the ordinary path, which says why', async () => {
+    const stage = await given((store) => {
+      const create = store.create.bind(store);
+      store.create = async (request) => {
+        const writer = await create(request);
+        const lend = writer.lend?.bind(writer);
+        writer.lend = async (range) => {
+          const file = await lend?.(range);
+          // Of a file that is open for reading alone.
+          const fd = openSync(import.meta.filename, 'r');
+          onTestFinished(() => closeSync(fd));
+          return file && { fd, wrote: file.wrote, giveBack: file.giveBack };
+        };
+        return writer;
+      };
+      return store;
+    });
+    const bytes = randomBytes(5 * MiB + 1);
+    const client = await stage.connect();
+    void client.write(head(bytes.length), bytes, 'GET /next HTTP/1.1\r\nhost: x\r\n\r\n');
+    await client.until(/GET \/next\n/);
+    expect(stage.mover.requests.length).toBe(1);
+    expect(stage.mover.moved).toBe(0);
+    await expectContent(stage, bytes);
+  });
+
+  test('a hundred slow clients do not hold up a fast one', async () => {
+    const stage = await given();
+    const bytes = randomBytes(16 * MiB);
+    const slow = await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => {
+        const client = await stage.connect();
+        await client.write(head(3 * MiB, (i + 10) * 4 * MiB), randomBytes(10_000));
+        return client;
+      }),
+    );
+    await soon(() => expect(stage.mover.requests.length).toBe(100));
+    const fast = await stage.connect();
+    void fast.write(head(bytes.length), bytes);
+    await fast.until(/took 16777216\n/);
+    expect(stage.mover.moved).toBeGreaterThanOrEqual(16 * MiB);
+    for (const client of slow) client.socket.destroy();
+    await soon(() => expect(stage.rig.means.slabs.inUse).toBe(0));
+  });
+
+  test('two bodies at once of the ordinary path and of the mover', async () => {
+    const stage = await given();
+    const bytes = randomBytes(9 * MiB);
+    const client = await stage.connect();
+    void client.write(head(5 * MiB), bytes.subarray(0, 5 * MiB));
+    const ordinary = receiveBody(
+      stage.rig,
+      { offset: 5 * MiB, length: 4 * MiB, end: null },
+      sourceOf(bytes.subarray(5 * MiB)),
+      new AbortController().signal,
+    );
+    await client.until(/took 5242880\n/);
+    expect(await ordinary).toBe(4 * MiB);
+    await expectContent(stage, bytes);
+  });
 });
 
 /** The listener that doors get; a route lends the connection, gives it back untouched and reads the body. */
@@ -411,13 +430,9 @@ test('a connection is lent where its bytes are the body, and what is not taken c
   await client.until(/\{"lent":false,"text":"01234"\}$/);
 });
 
-test('a connection behind TLS is not lent', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'hawser-lent-'));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  await mkdir(join(folder, 'keys'));
-  const tls = await ownTlsKeys((...parts) => join(folder, ...parts), new Date());
-  const { port, returned } = await listening(tls);
-  const socket = connectTls({ host: '127.0.0.1', port, ca: tls.cert, servername: 'localhost' });
+test('a connection behind TLS is lent with its session', async () => {
+  const { port, returned } = await listening(keys);
+  const socket = connectTls({ host: '127.0.0.1', port, ca: keys.cert, servername: 'localhost' });
   onTestFinished(() => void socket.destroy());
   const answered = new Promise<string>((resolve, reject) => {
     socket.on('data', (chunk: Buffer) => /\}$/.test(chunk.toString()) && resolve(chunk.toString())).on('error', reject);
@@ -425,5 +440,5 @@ test('a connection behind TLS is not lent', async () => {
   socket.write('PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234');
   await returned;
   socket.write('56789');
-  expect(await answered).toContain('{"lent":false,"text":"0123456789"}');
+  expect(await answered).toContain('{"lent":true,"text":"0123456789"}');
 });

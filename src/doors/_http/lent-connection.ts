@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { LentConnection } from '../../core/bytes.ts';
 import { HawserError } from '../../core/errors.ts';
 import { lendSocket } from '../../native/lent-socket.ts';
-import { PinnedTls } from '../../native/pinned-tls.ts';
+import { OwnTls } from '../../native/own-tls.ts';
 
 /** What node keeps in `socket.parser`: private, so it is looked at before it is used. Its callbacks are numbered properties. */
 type Parser = Record<number, unknown>;
@@ -18,7 +18,7 @@ export function lendConnection(message: IncomingMessage): LentConnection | undef
   const socket: Duplex = message.socket;
   const tell = tellerOf(socket);
   if (tell === undefined || !isUntouched(message)) return undefined;
-  const below = socket instanceof PinnedTls ? socket.lend() : lendSocket(socket);
+  const below = socket instanceof OwnTls ? socket.lend() : lendSocket(socket);
   if (below === undefined) return undefined;
   // What had been read already may have been all.
   if (!isUntouched(message)) {

@@ -1,5 +1,4 @@
 import { createServer as createHttpServer, type Server, type ServerOptions } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import {
   type FastifyBaseLogger,
@@ -15,6 +14,7 @@ import { HawserError } from '../../core/errors.ts';
 import { createLingering, type Lingering, type LingerLimits, usualLinger } from './lingering.ts';
 import { MethodNotAllowed, missingRoute, noteRoutes } from './missing-route.ts';
 import { PROBLEM_TYPE, problemOf } from './problem.ts';
+import { createSecureServer } from './secure-server.ts';
 import { zodValidator } from './validation.ts';
 
 /** What roles hand around without knowing the framework. */
@@ -153,7 +153,7 @@ function createListener(tls: ServerSettings['tls'], lingering: Lingering, handle
     keepAliveInitialDelay: 60_000,
     noDelay: true,
   };
-  const server = tls === undefined ? createHttpServer(options) : createHttpsServer({ ...options, ...tls });
+  const server = tls === undefined ? createHttpServer(options) : createSecureServer(options, tls);
   server.setTimeout(0);
   const serve = (request: object, response: object) => {
     Reflect.apply(handler, undefined, [request, response]);

@@ -1,8 +1,15 @@
-import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { type HawserError, isHawserError } from '../../core/errors.ts';
 import { createLingering, type LingerLimits, usualLinger } from '../_http/lingering.ts';
+import { createSecureServer } from '../_http/secure-server.ts';
 import { Connection, Exchange } from './exchange.ts';
 import { repr } from './python-words.ts';
 import { refusalOf } from './refusals.ts';
@@ -50,16 +57,7 @@ export function createListener(settings: ListenerSettings): Listener {
     insecureHTTPParser: false,
   };
   const { tls } = settings;
-  const server: Server =
-    tls === undefined
-      ? createHttpServer(options)
-      : createHttpsServer({
-          ...options,
-          key: tls.key,
-          cert: tls.cert,
-          minVersion: 'TLSv1.2',
-          ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
-        });
+  const server = createServer(options, tls);
   server.setTimeout(0);
   const serving = new Serving(settings);
   const serve = (request: IncomingMessage, response: ServerResponse) => {
@@ -83,6 +81,14 @@ export function createListener(settings: ListenerSettings): Listener {
         serving.end();
       }),
   };
+}
+
+function createServer(options: ServerOptions, tls: ListenerSettings['tls']): Server {
+  if (tls === undefined) return createHttpServer(options);
+  const { key, cert, clientCa } = tls;
+  if (clientCa === undefined) return createSecureServer(options, { key, cert });
+  const mutual = { ca: clientCa, requestCert: true, rejectUnauthorized: true };
+  return createHttpsServer({ ...options, key, cert, minVersion: 'TLSv1.2', ...mutual });
 }
 
 class Serving {
