@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { Server as TlsServer } from 'node:tls';
 import type { Config } from '../config/schema.ts';
 import type { HostFacts } from '../contract/join.ts';
 import { LINK_VERSION, MIN_LINK_VERSION } from '../contract/link.ts';
 import type { HawserError } from '../core/errors.ts';
+import { renewKeys } from '../doors/_http/secure-server.ts';
 import { createTlsLinkDoor } from '../doors/agent/link-door.ts';
 import { type DataFolder, openDataFolder } from '../host/data-folder.ts';
 import { ownNames, readTlsKeys } from '../host/tls.ts';
@@ -156,7 +156,7 @@ async function startData({ config, folder, log, stack, self, member }: Parts) {
   stack.defer(() => host.quiet());
   const renew = () => {
     host.renewed();
-    if (ofAuthority && server.server instanceof TlsServer) server.server.setSecureContext(member.keys);
+    if (ofAuthority) renewKeys(server.server, member.keys);
   };
   return { server, host, tls, renew };
 }

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { Agent, request } from 'node:https';
+import { Agent, createServer as createNodeServer, request } from 'node:https';
 import { type AddressInfo, connect as connectPlain, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { ownTlsKeys, type TlsKeys } from '../../host/tls.ts';
 import { OwnTls } from '../../native/own-tls.ts';
 import { tlsServer } from '../../native/tls-session.ts';
-import { createSecureServer } from './secure-server.ts';
+import { createSecureServer, renewKeys } from './secure-server.ts';
 
 let keys: TlsKeys;
 let others: TlsKeys;
@@ -99,6 +99,29 @@ test('this program has sessions of its own, and takes no keys that do not go tog
     expect(tlsServer(wrong)).toBeUndefined();
   }
   expect(() => createSecureServer({}, { cert: keys.cert, key: others.key })).toThrow(/key values mismatch/);
+});
+
+test('a renewed certificate is what the next connection sees; wrong keys change nothing', async () => {
+  const servers = [createSecureServer({}, keys), createNodeServer(keys)];
+  for (const server of servers) {
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const shown = async () => {
+      const socket = client(port, { rejectUnauthorized: false });
+      await once(socket, 'secureConnect');
+      const { raw } = socket.getPeerCertificate();
+      socket.destroy();
+      return raw;
+    };
+    expect(await shown()).toEqual(new X509Certificate(keys.cert).raw);
+    renewKeys(server, others);
+    expect(await shown()).toEqual(new X509Certificate(others.cert).raw);
+    expect(() => renewKeys(server, { cert: keys.cert, key: others.key })).toThrow(/key values mismatch/);
+    expect(await shown()).toEqual(new X509Certificate(others.cert).raw);
+  }
+  expect(() => renewKeys(createServer(), keys)).toThrow(/no TLS/);
 });
 
 test.each(['TLSv1.2', 'TLSv1.3'] as const)('requests and answers by %s, small and large', async (version) => {
