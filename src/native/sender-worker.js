@@ -1,5 +1,5 @@
 // Plain JavaScript: a worker that has to strip types takes ten MiB more. Types and meaning: ../core/sender.ts, socket-sender.ts.
-import { readSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 import { encrypt, sendEncrypted } from './sender-tls.js';
@@ -18,6 +18,7 @@ const LONGEST_POLL_MS = 200;
 const POLLIN = 1;
 const POLLOUT = 4;
 const MSG_DONTWAIT = 0x40;
+const MFD_CLOEXEC = 1;
 const EINTR = 4;
 const EAGAIN = 11;
 const EPIPE = 32;
@@ -29,6 +30,7 @@ const koffi = createRequire(import.meta.url)('koffi');
 const library = koffi.load(null);
 const poll = library.func('int poll(void *fds, unsigned long count, int timeout)');
 const sendfile = library.func('int64_t sendfile(int to, int from, void *offset, size_t count)');
+const memfd = library.func('int memfd_create(const char *name, uint flags)');
 const send = library.func('int64_t send(int fd, void *from, size_t length, int flags)');
 
 const { wakeFd } = workerData;
@@ -42,6 +44,9 @@ const position = Buffer.alloc(8);
 const wakes = Buffer.alloc(8);
 /** Small enough to stay in the cache of the core. */
 const noughts = Buffer.alloc(256 * 1024);
+/** As the data of a file they would not stay there. */
+const HOLE_STEP = 1024 * 1024;
+let holeFd;
 /** What is encrypted at once; a session keeps as much memory for as long as it lives. */
 const plain = Buffer.alloc(128 * 1024);
 
@@ -112,7 +117,7 @@ function look() {
 function serve(one) {
   for (let calls = 0; calls < IN_A_ROW; calls++) {
     const { offset, length, zero } = one.pieces[one.piece];
-    const wanted = Math.min(one.tls === undefined ? (zero ? noughts.length : STEP) : plain.length, length - one.done);
+    const wanted = Math.min(one.tls === undefined ? (zero ? HOLE_STEP : STEP) : plain.length, length - one.done);
     const got = sendNext(one, { offset: offset + one.done, length: wanted, zero });
     if (got < 0) {
       const errno = koffi.errno();
@@ -177,8 +182,18 @@ function sendBytes(one, offset, length) {
   return got;
 }
 
+/** From a file in memory: its pages go on without a copy, and stay in the cache of the core that takes them. */
 function sendZeros(socket, length) {
-  return Number(send(socket, noughts, length, MSG_DONTWAIT));
+  if (holeFd === undefined) holeFd = makeHole();
+  if (holeFd < 0) return Number(send(socket, noughts, Math.min(length, noughts.length), MSG_DONTWAIT));
+  position.writeBigInt64LE(0n);
+  return Number(sendfile(socket, holeFd, position, length));
+}
+
+function makeHole() {
+  const fd = memfd('hawser-zeros', MFD_CLOEXEC);
+  if (fd >= 0) writeSync(fd, Buffer.alloc(HOLE_STEP));
+  return fd;
 }
 
 function isOfSocket(errno) {
