@@ -8,7 +8,13 @@ import type { TlsSession } from './tls-session.ts';
 const CHUNK = 64 * 1024;
 /** Encrypted at once: the session keeps as much memory for as long as it lives. */
 const SLICE = 64 * 1024;
-
+/** Of one write to the connection. */
+const PIECE = 1024 * 1024;
+/** What encryption adds to a piece: less than 256 bytes to each record of 16 KiB, and what the session had to say besides. */
+const OVERHEAD = 64 * 1024;
+/** For pieces that are encrypted, of all connections. */
+const spare: Buffer[] = [];
+const MOST_SPARE = 4;
 /** As long as nginx gives it. */
 const HANDSHAKE_MS = 60_000;
 
@@ -34,8 +40,11 @@ export class OwnTls extends Duplex {
   #later: (() => void) | undefined;
   /** Came in while it was lent for writing. */
   #kept: Buffer[] = [];
-  /** Bytes that are being written. */
+  /** What nothing was read into. */
+  #unused: Buffer | undefined;
+  /** Bytes that are being written, and of those the ones that the session has not seen. */
   #writing = 0;
+  #unencrypted = 0;
   #secure = false;
   #wanted = false;
   #lent = false;
@@ -59,7 +68,10 @@ export class OwnTls extends Duplex {
       session.feed(chunk);
       this.#drive();
     });
-    socket.on('end', () => this.#end());
+    socket.on('end', () => {
+      this.#ended = true;
+      this.#drive();
+    });
     socket.on('timeout', () => this.emit('timeout'));
     socket.on('error', (error) => this.destroy(error));
     socket.on('close', () => this.destroy());
@@ -138,7 +150,7 @@ export class OwnTls extends Duplex {
 
   /** For writing: everything that was written is with the kernel. Undefined when this cannot be done; then nothing has changed. */
   lendOutput(): LentSocket | undefined {
-    if (!this.#secure || this.#lent || this.destroyed) return undefined;
+    if (!this.#secure || this.#lent || this.destroyed || this.#unencrypted > 0) return undefined;
     if (this.writableLength > this.#writing || this.writableCorked > 0 || this.#socket.writableLength > 0)
       return undefined;
     const fd = descriptorOf(this.#socket);
@@ -168,7 +180,6 @@ export class OwnTls extends Duplex {
         below.giveBack();
         // The session may have read ahead.
         this.#drive();
-        if (this.#ended) this.#end();
       },
       drop: () => {
         below.drop();
@@ -199,8 +210,8 @@ export class OwnTls extends Duplex {
     const end = () => {
       if (this.#secure) this.#session.end();
       this.#flush();
-      this.#socket.end();
-      done();
+      // Whoever goes when all is written must not go before that.
+      this.#socket.end(done);
     };
     if (this.#lent) this.#later = end;
     else end();
@@ -216,10 +227,16 @@ export class OwnTls extends Duplex {
   #drive(): void {
     if (this.destroyed || this.#lent) return;
     try {
-      if (!this.#secure && !this.#shakeHands()) return;
+      if (!this.#secure && !this.#shakeHands()) {
+        this.#mustGoOn();
+        return;
+      }
       while (this.#wanted && !this.destroyed && !this.#lent) {
         const chunk = this.#take();
-        if (chunk === undefined) break;
+        if (chunk === undefined) {
+          this.#pass(this.#ended ? null : undefined);
+          break;
+        }
         if (this.push(chunk)) continue;
         this.#wanted = false;
         this.#socket.pause();
@@ -228,6 +245,17 @@ export class OwnTls extends Duplex {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Its end comes behind everything that was read before. */
+  #pass(end: null | undefined): void {
+    if (end === undefined) return;
+    this.#wanted = false;
+    this.push(end);
+  }
+
+  #mustGoOn(): void {
+    if (this.#ended) throw new Error('The connection was closed before it was secure.');
   }
 
   #shakeHands(): boolean {
@@ -247,23 +275,34 @@ export class OwnTls extends Duplex {
     write?.();
   }
 
-  #encrypt(chunk: Buffer, done: (error?: Error | null) => void): void {
-    if (chunk.length === 0) {
-      done();
-      return;
-    }
-    this.#socket.cork();
+  /** A piece after the other, so that it takes no more memory than one. */
+  #encrypt(chunk: Buffer, done: (error?: Error | null) => void, from = 0): void {
+    const next = (error?: Error | null) => {
+      const goOn = () => this.#encrypt(chunk, done, from + PIECE);
+      if (error != null || this.#unencrypted === 0 || this.destroyed) done(error);
+      else if (this.#lent) this.#later = goOn;
+      else goOn();
+    };
+    this.#unencrypted = Math.max(0, chunk.length - from - PIECE);
     try {
-      for (let from = 0; from < chunk.length; from += SLICE) {
-        this.#session.write(chunk.subarray(from, from + SLICE));
-        const isLast = from + SLICE >= chunk.length;
-        this.#socket.write(this.#session.outgoing(), isLast ? done : undefined);
-      }
+      this.#send(chunk.subarray(from, from + PIECE), next);
     } catch (error) {
       done(error instanceof Error ? error : new Error(String(error)));
-    } finally {
-      this.#socket.uncork();
     }
+  }
+
+  #send(piece: Buffer, done: (error?: Error | null) => void): void {
+    const memory = piece.length <= SLICE ? undefined : (spare.pop() ?? Buffer.allocUnsafeSlow(PIECE + OVERHEAD));
+    let length = 0;
+    for (let from = 0; from < piece.length; from += SLICE) {
+      this.#session.write(piece.subarray(from, from + SLICE));
+      if (memory !== undefined) length += this.#session.takeOutgoing(memory.subarray(length));
+    }
+    if (memory === undefined) return void this.#socket.write(this.#session.outgoing(), done);
+    this.#socket.write(memory.subarray(0, length), (error) => {
+      if (spare.length < MOST_SPARE) spare.push(memory);
+      done(error);
+    });
   }
 
   /** The other side hears why, if it listens. */
@@ -292,22 +331,16 @@ export class OwnTls extends Duplex {
 
   /** Undefined when there is nothing now. */
   #take(): Buffer | undefined {
-    const chunk = Buffer.allocUnsafeSlow(CHUNK);
+    const chunk = this.#unused ?? Buffer.allocUnsafeSlow(CHUNK);
     let length = 0;
     while (length < CHUNK) {
       const got = this.#session.read(chunk.subarray(length));
-      if (got === null && length === 0) this.#end();
+      this.#ended ||= got === null;
       if (got === null || got === 0) break;
       length += got;
     }
+    this.#unused = length === 0 ? chunk : undefined;
     return length === 0 ? undefined : chunk.subarray(0, length);
-  }
-
-  #end(): void {
-    this.#ended = true;
-    if (this.readableEnded || this.destroyed || this.#lent) return;
-    if (!this.#secure) this.destroy(new Error('The connection was closed before it was secure.'));
-    else this.push(null);
   }
 
   #flush(): void {

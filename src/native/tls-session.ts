@@ -17,6 +17,8 @@ export interface TlsSession extends Disposable {
   feed(bytes: Uint8Array): void;
   /** Bytes for the connection. */
   outgoing(): Buffer;
+  /** The same, as much as there is room for; how many. */
+  takeOutgoing(into: Uint8Array): number;
   write(bytes: Uint8Array): void;
   /** Bytes of the content; 0 when more must be fed; null at its end. Throws what is wrong. */
   read(into: Uint8Array): number | null;
@@ -219,6 +221,11 @@ class Session implements TlsSession {
     const bytes = Buffer.allocUnsafeSlow(call.BIO_ctrl(this.#outgoing, BIO_CTRL_PENDING, 0, null));
     if (bytes.length > 0) call.BIO_read(this.#outgoing, bytes, bytes.length);
     return bytes;
+  }
+
+  takeOutgoing(into: Uint8Array): number {
+    if (this.#freed) return 0;
+    return Math.max(0, this.#openSsl.call.BIO_read(this.#outgoing, into, into.length));
   }
 
   write(bytes: Uint8Array): void {

@@ -257,6 +257,29 @@ test('damaged records in the middle end the connection; goodbyes and cuts leave 
   expect(await stage.get('/after')).toContain('GET /after');
 });
 
+test('what was sent before the end comes before the end, also to one who is slow', async () => {
+  const accept = tlsServer(keys);
+  if (accept === undefined) throw new Error('no TLS');
+  const bytes = randomBytes(3 * 1024 * 1024);
+  const { promise: got, resolve, reject } = Promise.withResolvers<Buffer>();
+  const server = createServer((socket) => {
+    const chunks: Buffer[] = [];
+    const collect = async () => {
+      for await (const chunk of new OwnTls(accept(), socket)) {
+        chunks.push(chunk);
+        await new Promise((goOn) => setTimeout(goOn, 1));
+      }
+      return Buffer.concat(chunks);
+    };
+    collect().then(resolve, reject);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  client((server.address() as AddressInfo).port).end(bytes);
+  expect((await got).equals(bytes)).toBe(true);
+});
+
 test('a connection that does not become secure in time is closed', async () => {
   const accept = tlsServer(keys);
   if (accept === undefined) throw new Error('no TLS');
