@@ -74,7 +74,10 @@ export class OwnTls extends Duplex {
     });
     socket.on('timeout', () => this.emit('timeout'));
     socket.on('error', (error) => this.destroy(error));
-    socket.on('close', () => this.destroy());
+    socket.on('close', () => {
+      // What came before its end may still be read.
+      if (!this.#ended || this.#lent) this.destroy();
+    });
   }
 
   get remoteAddress(): string | undefined {
@@ -211,7 +214,8 @@ export class OwnTls extends Duplex {
       if (this.#secure) this.#session.end();
       this.#flush();
       // Whoever goes when all is written must not go before that.
-      this.#socket.end(done);
+      if (this.#socket.destroyed) done();
+      else this.#socket.end(done);
     };
     if (this.#lent) this.#later = end;
     else end();
