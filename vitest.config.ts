@@ -10,6 +10,8 @@ export default defineConfig({
           globalSetup: ['test/global-setup.ts'],
           include: ['src/**/*.test.ts', 'web/**/*.test.ts', 'test/{conformance,wire,agents,tools}/**/*.test.ts'],
           exclude: ['**/*.full.test.ts', '**/node_modules/**'],
+          // Much of it waits: for patience to end, for processes to start.
+          maxWorkers: 4,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

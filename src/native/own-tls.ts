@@ -213,9 +213,9 @@ export class OwnTls extends Duplex {
     const end = () => {
       if (this.#secure) this.#session.end();
       this.#flush();
-      // Whoever goes when all is written must not go before that.
+      // Whoever goes when all is written must not go before that. That the socket is gone it says itself.
       if (this.#socket.destroyed) done();
-      else this.#socket.end(done);
+      else this.#socket.end(() => done());
     };
     if (this.#lent) this.#later = end;
     else end();
