@@ -15,6 +15,8 @@ const OVERHEAD = 64 * 1024;
 /** For pieces that are encrypted, of all connections. */
 const spare: Buffer[] = [];
 const MOST_SPARE = 4;
+/** What nothing was read into, by whichever connection looked last. */
+let unused: Buffer | undefined;
 /** As long as nginx gives it. */
 const HANDSHAKE_MS = 60_000;
 
@@ -40,8 +42,6 @@ export class OwnTls extends Duplex {
   #later: (() => void) | undefined;
   /** Came in while it was lent for writing. */
   #kept: Buffer[] = [];
-  /** What nothing was read into. */
-  #unused: Buffer | undefined;
   /** Bytes that are being written, and of those the ones that the session has not seen. */
   #writing = 0;
   #unencrypted = 0;
@@ -335,7 +335,7 @@ export class OwnTls extends Duplex {
 
   /** Undefined when there is nothing now. */
   #take(): Buffer | undefined {
-    const chunk = this.#unused ?? Buffer.allocUnsafeSlow(CHUNK);
+    const chunk = unused ?? Buffer.allocUnsafeSlow(CHUNK);
     let length = 0;
     while (length < CHUNK) {
       const got = this.#session.read(chunk.subarray(length));
@@ -343,7 +343,7 @@ export class OwnTls extends Duplex {
       if (got === null || got === 0) break;
       length += got;
     }
-    this.#unused = length === 0 ? chunk : undefined;
+    unused = length === 0 ? chunk : undefined;
     return length === 0 ? undefined : chunk.subarray(0, length);
   }
 
