@@ -1,4 +1,4 @@
-// Plain JavaScript, for workers. Reads what the session of openssl.ts decrypts; its BIO is the connection itself.
+// Plain JavaScript, for workers. Reads what the session of tls-session.ts decrypts; its BIO is the connection itself.
 import { createRequire } from 'node:module';
 
 // <openssl/ssl.h>

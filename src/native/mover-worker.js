@@ -17,7 +17,7 @@ const IN_A_ROW = 2;
 const WORTH_WAKING = 256 * 1024;
 /** A part of a block is written after so long, so that a slow client keeps no slab and loses little. */
 const PATIENCE_MS = 2000;
-/** openssl.ts */
+/** tls-session.ts */
 const TLS_READ_AHEAD = 128 * 1024;
 const LOOK_MS = 1000;
 /** Bounds how long the thread cannot be ended. */

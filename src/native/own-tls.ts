@@ -232,13 +232,13 @@ export class OwnTls extends Duplex {
     if (this.destroyed || this.#lent) return;
     try {
       if (!this.#secure && !this.#shakeHands()) {
-        this.#mustGoOn();
+        if (this.#ended) throw new Error('The connection was closed before it was secure.');
         return;
       }
       while (this.#wanted && !this.destroyed && !this.#lent) {
         const chunk = this.#take();
         if (chunk === undefined) {
-          this.#pass(this.#ended ? null : undefined);
+          if (this.#ended) this.#pushEnd();
           break;
         }
         if (this.push(chunk)) continue;
@@ -251,15 +251,10 @@ export class OwnTls extends Duplex {
     }
   }
 
-  /** Its end comes behind everything that was read before. */
-  #pass(end: null | undefined): void {
-    if (end === undefined) return;
+  /** Behind everything that was read before. */
+  #pushEnd(): void {
     this.#wanted = false;
-    this.push(end);
-  }
-
-  #mustGoOn(): void {
-    if (this.#ended) throw new Error('The connection was closed before it was secure.');
+    this.push(null);
   }
 
   #shakeHands(): boolean {
